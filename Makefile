@@ -1,0 +1,98 @@
+# Everything a developer does, each in its own virtualenv. `make help` lists it.
+
+PYTHON ?= $(shell .ci/find-python)
+VENV   ?= .venv
+DJANGO ?= django
+ARGS   ?=
+SKIP   ?=
+
+python := $(VENV)/bin/python
+# one stamp per set of packages: made again when pyproject.toml changes
+demo_env := $(VENV)/.installed-demo
+test_env := $(VENV)/.installed-test
+dev_env  := $(VENV)/.installed-dev
+bench_env := $(VENV)/.installed-bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test check lint type format migrations bench screenshots matrix leg wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(demo_env) ## run the example shop to the end and say what happened
+	$(python) example_project/manage.py migrate --verbosity 0
+	$(python) example_project/manage.py demo $(ARGS)
+
+serve: $(demo_env) ## open the example shop's admin on http://127.0.0.1:8000/admin/
+	$(python) example_project/manage.py migrate --verbosity 0
+	$(python) example_project/manage.py runserver $(ARGS)
+
+test: $(test_env) ## run the whole suite, real databases included (ARGS="tests/queues -k fifo" runs less)
+	$(python) -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: lint type ## lint and type
+
+lint: $(dev_env) ## ruff: rules and format
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+type: $(dev_env) ## mypy, strict, on the package
+	$(python) -m mypy
+
+format: $(dev_env) ## let ruff repair what it can
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+migrations: $(test_env) ## fail when a model has changed and its migration was not made
+	JOBQUEUE_TEST_SERVICES=none $(python) -W error -m django makemigrations --check --dry-run \
+		--settings tests.settings --pythonpath . django_jobqueue
+
+bench: $(bench_env) ## measure, next to django-tasks-db and bare SQL
+	$(python) -m tests.benchmarks $(ARGS)
+
+screenshots: $(demo_env) ## photograph the admin of the example shop with headless Chromium
+	$(python) example_project/manage.py screenshots $(ARGS)
+
+matrix: ## the quick suite on every Python x Django pair this machine has
+	@for pair in $(filter-out $(SKIP):%,3.11:5.2 3.12:6.0 3.13:6.1); do \
+		python=$$(.ci/find-python $${pair%:*}) || { echo "--- no Python $${pair%:*} on this machine: skipped"; continue; }; \
+		$(MAKE) --no-print-directory leg PYTHON=$$python VENV=.venv-$${pair%:*} DJANGO="django~=$${pair#*:}.0" || exit 1; \
+	done
+
+leg: $(test_env)
+	@$(python) -c 'import django, sys; print("--- Python", sys.version.split()[0], "x Django", django.__version__)'
+	$(MAKE) --no-print-directory migrations
+	$(python) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+wheel: $(test_env) ## build the wheel and check what is in it
+	rm -rf dist
+	$(python) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(python) .ci/check-wheel dist/*.whl
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# the virtualenv
+
+$(python):
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Say where it is: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(python) -m pip install --quiet --upgrade "pip>=25.1"  # the first that knows --group
+
+$(demo_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable . --group demo "$(DJANGO)"
+	@touch $@
+
+$(test_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[all]" --group test "$(DJANGO)"
+	@touch $@
+
+$(dev_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[all]" --group test --group lint --group type "$(DJANGO)"
+	@touch $@
+
+$(bench_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[all]" --group test --group bench "$(DJANGO)"
+	@touch $@

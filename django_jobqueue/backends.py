@@ -1,0 +1,141 @@
+"""`DatabaseBackend`: `django.tasks` on the outside, a queue on the inside.
+
+A backend is built when the first `@task` line is read, before apps are ready: nothing here imports models, and wrong
+options are told by `check()`, not by the constructor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.core.checks import CheckMessage, Error
+from django.db import connections
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from django_jobqueue.compat import (
+    BaseTaskBackend,
+    TaskResult,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_enqueued,
+)
+from django_jobqueue.conf import BACKEND_OPTIONS, unknown_key
+from django_jobqueue.decorators import JobTask, job_fields
+from django_jobqueue.exceptions import InvalidPayload, PayloadError
+from django_jobqueue.jobs.codec import decode_call
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
+
+
+class DatabaseBackend(BaseTaskBackend):  # type: ignore[misc]
+    """Jobs in a database. OPTIONS: `database` (an alias of DATABASES, "default"), `lease` (seconds, 30)."""
+
+    task_class = JobTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+    queue_class = "django_jobqueue.queues.orm.OrmQueue"
+
+    @cached_property
+    def queue(self) -> Queue:
+        """The store. Made at first use, because it needs models."""
+        kind = import_string(self.queue_class)
+        queue: Queue = kind(
+            self.alias,
+            database=self.options.get("database", "default"),
+            lease=self.options.get("lease", DEFAULT_LEASE),
+        )
+        return queue
+
+    # -- enqueue -----------------------------------------------------------------------------------------------------
+
+    def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+        self.validate_task(task)
+        return self._push(task, [JobPayload(**job_fields(task, args, kwargs))])[0]
+
+    def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
+        """One job for each call, all or none, a thousand per round trip."""
+        self.validate_task(task)
+        return self._push(task, [_payload(task, position, call) for position, call in enumerate(calls)])
+
+    def _push(self, task: Any, payloads: Sequence[JobPayload]) -> list[TaskResult]:
+        ids = self.queue.push(*payloads)
+        now = timezone.now()
+        results = []
+        for payload, job_id in zip(payloads, ids, strict=True):
+            if job_id != payload.id:  # a live job holds its unique key: this is that job's result
+                results.append(self.get_result(str(job_id)))
+                continue
+            result = _ready_result(task, payload, self.alias, now)
+            task_enqueued.send(type(self), task_result=result)
+            results.append(result)
+        return results
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    def get_result(self, result_id: str) -> TaskResult:
+        try:
+            job_id = UUID(str(result_id))
+        except ValueError:
+            raise TaskResultDoesNotExist(result_id) from None
+        find = import_string("django_jobqueue.lifecycle.results.find")
+        result: TaskResult | None = find(self.queue, job_id)
+        if result is None:
+            raise TaskResultDoesNotExist(result_id)
+        return result
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """E010: unknown option. E011: no such database. E012: a lease that can't work."""
+        return [*super().check(**kwargs), *self._check_options()]
+
+    def _check_options(self) -> Iterator[CheckMessage]:
+        where = f"TASKS[{self.alias!r}]['OPTIONS']"
+        for key in self.options:
+            if key not in BACKEND_OPTIONS:
+                yield Error(unknown_key(where, key, BACKEND_OPTIONS), id="jobqueue.E010")
+        database = self.options.get("database", "default")
+        if database not in connections:
+            yield Error(f"{where}['database'] is {database!r}, which is not in DATABASES.", id="jobqueue.E011")
+        lease = self.options.get("lease", DEFAULT_LEASE)
+        if isinstance(lease, bool) or not isinstance(lease, int | float) or not lease >= 1:
+            yield Error(f"{where}['lease'] must be a number of seconds, at least 1, not {lease!r}.", id="jobqueue.E012")
+
+
+def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) -> JobPayload:
+    if isinstance(call, Mapping):
+        args, kwargs = (), dict(call)
+    elif isinstance(call, list | tuple):
+        args, kwargs = tuple(call), {}
+    else:
+        raise InvalidPayload(
+            f"call {position}: give keyword arguments as a mapping or positional ones as a list, not {call!r:.100}"
+        )
+    try:
+        return JobPayload(**job_fields(task, args, kwargs))
+    except PayloadError as error:
+        raise PayloadError(f"call {position}: {error.path}", error.problem) from None
+
+
+def _ready_result(task: Any, payload: JobPayload, alias: str, now: Any) -> TaskResult:
+    args, kwargs = decode_call(payload.args)
+    return TaskResult(
+        task=task,
+        id=str(payload.id),
+        status=TaskResultStatus.READY,
+        enqueued_at=now,
+        started_at=None,
+        finished_at=None,
+        last_attempted_at=None,
+        args=args,
+        kwargs=kwargs,
+        backend=alias,
+        errors=[],
+        worker_ids=[],
+    )

@@ -1,0 +1,39 @@
+"""`manage.py check`: settings that can't work, said in sentences before a job is lost to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from django_jobqueue.compat import TASK_FRAMEWORK_APP
+from django_jobqueue.conf import problems
+
+
+@register("jobqueue")
+def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    """E001: a `JOBQUEUE` key or value is wrong. E002: the backport is not installed. W001: no backend of ours."""
+    given = getattr(settings, "JOBQUEUE", None)
+    found: list[CheckMessage] = [Error(text, id="jobqueue.E001") for text in (problems(given) if given is not None else [])]
+    if TASK_FRAMEWORK_APP and not apps.is_installed(TASK_FRAMEWORK_APP):
+        found.append(
+            Error(
+                f"On this Django, tasks come from the package {TASK_FRAMEWORK_APP!r}.",
+                hint=f"Add {TASK_FRAMEWORK_APP!r} to INSTALLED_APPS.",
+                id="jobqueue.E002",
+            )
+        )
+    return [*found, *_no_backend()]
+
+
+def _no_backend() -> Iterator[CheckMessage]:
+    configured = getattr(settings, "TASKS", None) or {}
+    if not any("django_jobqueue" in str(entry.get("BACKEND", "")) for entry in configured.values()) and not configured:
+        yield Warning(
+            "django_jobqueue is installed, but TASKS has no backend, so nothing can be enqueued.",
+            hint="TASKS = {'default': {'BACKEND': 'django_jobqueue.backends.DatabaseBackend'}}",
+            id="jobqueue.W001",
+        )

@@ -1,0 +1,99 @@
+"""The `JOBQUEUE` setting: what may be in it, its defaults, and the words for what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conf:
+    """Everything that can be set in `JOBQUEUE`, with its default. Times are seconds, sizes bytes."""
+
+    RETRY: Any = None
+    """The retry strategy of tasks without one of their own. None: `ExponentialBackoff(max_attempts=3)`."""
+    CRASH_BUDGET: int = 3
+    """How many workers a job may bring down before it is a dead letter (`worker_lost`)."""
+    MAX_PAYLOAD_BYTES: int = 262_144
+    MAX_RESULT_BYTES: int = 1_048_576
+    MAX_ERROR_CHARS: int = 65_536
+    """A stored traceback is cut to this many characters; its message to a sixteenth of it."""
+    POLL_INTERVAL: float = 1.0
+    """How long an idle worker trusts its wake-up channel before it looks by itself."""
+    PREFETCH_SECONDS: float = 0.1
+    """A worker takes as many jobs as it expects to finish in this time."""
+    PREFETCH_MAX: int = 200
+    FLUSH_SECONDS: float = 0.025
+    """How long a finished job may wait to be settled while the worker is busy with the next one."""
+    NOTIFY: bool = True
+    """Wake workers through PostgreSQL's NOTIFY. Off: they poll."""
+    SHUTDOWN_GRACE: float = 30.0
+    """How long a stopping worker lets its running job finish."""
+
+
+_POSITIVE = {
+    "CRASH_BUDGET",
+    "MAX_PAYLOAD_BYTES",
+    "MAX_RESULT_BYTES",
+    "MAX_ERROR_CHARS",
+    "POLL_INTERVAL",
+    "PREFETCH_SECONDS",
+    "PREFETCH_MAX",
+    "FLUSH_SECONDS",
+    "SHUTDOWN_GRACE",
+}
+BACKEND_OPTIONS = {"database", "lease"}
+"""OPTIONS of `DatabaseBackend`."""
+
+
+@lru_cache(maxsize=1)
+def conf() -> Conf:
+    """The project's settings over the defaults. Unknown keys are left to `manage.py check`, not raised here."""
+    given = getattr(settings, "JOBQUEUE", None) or {}
+    known = {field.name for field in fields(Conf)}
+    return Conf(**{key: value for key, value in given.items() if key in known})
+
+
+def problems(given: Any) -> list[str]:
+    """What is wrong with a `JOBQUEUE` dictionary, in sentences."""
+    if not isinstance(given, dict):
+        return [f"JOBQUEUE must be a dictionary, not {type(given).__name__}."]
+    known = {field.name: field.default for field in fields(Conf)}
+    found = [unknown_key("JOBQUEUE", key, known) for key in given if key not in known]
+    for key in known.keys() & given.keys():
+        found += _wrong_value(key, given[key], known[key])
+    return found
+
+
+def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
+    if key == "RETRY":
+        fits = value is None or (hasattr(value, "should_retry") and hasattr(value, "delay"))
+        return [] if fits else [f"JOBQUEUE['RETRY'] must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
+    if isinstance(default, bool):
+        return [] if isinstance(value, bool) else [f"JOBQUEUE[{key!r}] must be True or False, not {value!r}."]
+    kinds = (int,) if isinstance(default, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return [f"JOBQUEUE[{key!r}] must be a {'whole ' if kinds == (int,) else ''}number, not {value!r}."]
+    if key in _POSITIVE and not value > 0:
+        return [f"JOBQUEUE[{key!r}] must be greater than zero, not {value!r}."]
+    return []
+
+
+def unknown_key(where: str, key: Any, known: Any) -> str:
+    """One sentence for a key that doesn't exist, with the one that was probably meant."""
+    close = get_close_matches(str(key), list(known), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."
+    return f"{where} has no key {key!r}.{hint}"
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "JOBQUEUE":
+        conf.cache_clear()
+
+
+setting_changed.connect(_forget)

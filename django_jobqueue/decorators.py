@@ -1,0 +1,296 @@
+"""What gives a function or a class its `.enqueue()`: `@task` and `Job`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+from types import ModuleType
+from typing import Any, ClassVar, Self, get_type_hints
+
+from django.apps import apps
+from django.utils import timezone
+
+from django_jobqueue.compat import BaseTask, InvalidTask, TaskContext, TaskResult, task_backends
+from django_jobqueue.conf import conf
+from django_jobqueue.jobs import typed
+from django_jobqueue.jobs.codec import encode_call
+from django_jobqueue.jobs.priority import parse_priority
+from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, TaskDefinition, is_registered, lookup, register
+from django_jobqueue.jobs.retry import RetryStrategy
+from django_jobqueue.lifecycle.policy import retry_strategy
+
+_POLICY = ("retry", "timeout", "registry_name", "unique_key", "concurrency_key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTask(BaseTask):  # type: ignore[misc]
+    """A task of `django.tasks` that also carries how it is retried. Made by `@task`; copied with other values by `using`.
+
+    `retry` None means the project's default, `timeout` is in seconds, `registry_name` is the name stored with its jobs
+    (its module path unless given).
+    """
+
+    retry: RetryStrategy | None = None
+    timeout: float | None = None
+    registry_name: str = ""
+    unique_key: str | None = None
+    concurrency_key: str = ""
+
+    def __post_init__(self) -> None:
+        # Explicit super: the zero-argument one is broken by slots.
+        super(JobTask, self).__post_init__()
+        if self.retry is not None and not isinstance(self.retry, RetryStrategy):
+            raise InvalidTask(f"retry must be a strategy such as ExponentialBackoff(), not {self.retry!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidTask(f"timeout must be a number of seconds greater than 0, not {self.timeout!r}")
+        if len(self.stored_name) > MAX_NAME_LENGTH:
+            raise InvalidTask(f"the name of a task may have {MAX_NAME_LENGTH} characters: {self.stored_name[:300]}")
+        if not is_registered(self.stored_name) or lookup(self.stored_name).func is not self.func:
+            register(definition_of(self))
+
+    @property
+    def stored_name(self) -> str:
+        return self.registry_name or str(self.module_path)
+
+    def using(  # type: ignore[override]
+        self,
+        *,
+        priority: int | str | None = None,
+        queue_name: str | None = None,
+        run_after: datetime | timedelta | None = None,
+        backend: str | None = None,
+        unique_key: str | None = None,
+        concurrency_key: str | None = None,
+        retry: RetryStrategy | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """A copy with other values. `run_after` may be a moment or a span from now."""
+        given = {
+            "priority": None if priority is None else parse_priority(priority),
+            "queue_name": queue_name,
+            "run_after": timezone.now() + run_after if isinstance(run_after, timedelta) else run_after,
+            "backend": backend,
+            "unique_key": unique_key,
+            "concurrency_key": concurrency_key,
+            "retry": retry,
+            "timeout": timeout,
+        }
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+    def enqueue_many(self, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
+        """Enqueue one job for each element: keyword arguments (a mapping) or positional ones (a list or tuple).
+
+        All or none are stored. Raises `PayloadError` for the first call that can't be stored, naming its position.
+        """
+        return self.get_backend().enqueue_many(self, calls)  # type: ignore[no-any-return]
+
+    def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return job_fields(self, args, kwargs)
+
+
+def job_fields(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a payload that a task decides. `task` may be a plain task of `django.tasks` as well."""
+    return {
+        "task": stored_name(task),
+        "args": encode_call(args, kwargs, conf().MAX_PAYLOAD_BYTES),
+        "queue": task.queue_name,
+        "priority": int(task.priority),
+        "run_after": _aware(task.run_after),
+        "max_attempts": retry_strategy(getattr(task, "retry", None)).max_attempts,
+        "timeout": getattr(task, "timeout", None),
+        "unique_key": getattr(task, "unique_key", None),
+        "concurrency_key": getattr(task, "concurrency_key", ""),
+    }
+
+
+def stored_name(task: Any) -> str:
+    """The name under which a task's jobs are stored."""
+    return getattr(task, "registry_name", "") or str(task.module_path)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """With USE_TZ off, Django's tasks carry local times without a zone."""
+    if moment is not None and timezone.is_naive(moment):
+        return timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment
+
+
+def definition_of(task: Any) -> TaskDefinition:
+    """What a worker needs to know of a task."""
+    return TaskDefinition(
+        name=stored_name(task),
+        func=task.func,
+        task=task,
+        takes_context=task.takes_context,
+        retry=getattr(task, "retry", None),
+        timeout=getattr(task, "timeout", None),
+    )
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    *,
+    priority: int | str = 0,
+    queue_name: str = "default",
+    backend: str = "default",
+    takes_context: bool = False,
+    retry: RetryStrategy | None = None,
+    timeout: float | None = None,
+    name: str = "",
+) -> Any:
+    """Make a module-level function a task, on every supported Django.
+
+    `retry` says whether and when a failed job runs again, `timeout` is in seconds, `name` is what is stored with its
+    jobs: give one and the function may be moved without losing jobs. Raises `InvalidTask` for what can't be run.
+    """
+
+    def wrap(func: Callable[..., Any]) -> JobTask:
+        kind = getattr(task_backends[backend], "task_class", JobTask)
+        if not issubclass(kind, JobTask):
+            raise InvalidTask(
+                f"TASKS[{backend!r}] is {type(task_backends[backend]).__name__}, not a django_jobqueue backend: use the "
+                f"task decorator of that backend, or another entry of TASKS."
+            )
+        made: JobTask = kind(
+            func=func,
+            priority=parse_priority(priority),
+            queue_name=queue_name,
+            backend=backend,
+            takes_context=takes_context,
+            retry=retry,
+            timeout=timeout,
+            registry_name=name,
+        )
+        return made
+
+    return wrap(function) if function is not None else wrap
+
+
+class Job:
+    """A typed job: its fields are its arguments, `handle` is its work.
+
+        class SendInvoice(Job, queue_name="billing"):
+            invoice_id: int
+            amount: Decimal
+
+            def handle(self, context): ...
+
+    Fields may be of any type `jobs/typed.py` knows; they arrive in `handle` exactly as they were given.
+    """
+
+    job_task: ClassVar[JobTask]
+
+    def __init_subclass__(
+        cls,
+        *,
+        queue_name: str = "default",
+        priority: int | str = 0,
+        backend: str = "default",
+        retry: RetryStrategy | None = None,
+        timeout: float | None = None,
+        name: str = "",
+        abstract: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True)(cls)
+        if abstract:
+            return
+        kind = task_backends[backend].task_class
+        cls.job_task = kind(
+            func=_runner(cls),
+            priority=parse_priority(priority),
+            queue_name=queue_name,
+            backend=backend,
+            takes_context=True,
+            retry=retry,
+            timeout=timeout,
+            registry_name=name,
+        )
+
+    def handle(self, context: TaskContext) -> Any:
+        """The work. What it returns is the job's result."""
+        raise NotImplementedError(f"{type(self).__name__} must define handle(self, context)")
+
+    def using(self, **changes: Any) -> BoundJob:
+        """This job with other values for its queue, priority, start and so on (see `JobTask.using`)."""
+        return BoundJob(self, self.job_task.using(**changes))
+
+    def enqueue(self) -> TaskResult:
+        return BoundJob(self, self.job_task).enqueue()
+
+    async def aenqueue(self) -> TaskResult:
+        return await BoundJob(self, self.job_task).aenqueue()
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        hints = _hints(type(self))
+        return {
+            field.name: typed.to_json(getattr(self, field.name), hints[field.name])
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+
+    def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return job_fields(self.job_task, args, {**self.arguments(), **kwargs})
+
+
+@dataclass(frozen=True, slots=True)
+class BoundJob:
+    """A typed job with the task values it is to be enqueued with."""
+
+    job: Job
+    task: JobTask
+
+    def enqueue(self) -> TaskResult:
+        return self.task.enqueue(**self.job.arguments())
+
+    async def aenqueue(self) -> TaskResult:
+        return await self.task.aenqueue(**self.job.arguments())
+
+    def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return job_fields(self.task, args, {**self.job.arguments(), **kwargs})
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _runner(cls: type[Job]) -> Callable[..., Any]:
+    """The function behind a typed job: it takes the stored fields, and passes for a function of the class's module."""
+
+    def run(context: TaskContext, **fields: Any) -> Any:
+        hints = _hints(cls)
+        values = {name: typed.from_json(value, hints[name]) for name, value in fields.items()}
+        return cls(**values).handle(context)
+
+    run.__module__, run.__qualname__, run.__name__ = cls.__module__, cls.__qualname__, cls.__name__
+    run.__doc__ = cls.__doc__
+    own = inspect.signature(cls)
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=inspect.Parameter.empty)
+        for parameter in own.parameters.values()
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+    return run
+
+
+def register_loaded_tasks() -> None:
+    """Make known the tasks in every app's `tasks` and `jobs` modules, plain ones of `django.tasks` included."""
+    for app in apps.get_app_configs():
+        for name in ("tasks", "jobs"):
+            module = sys.modules.get(f"{app.name}.{name}")
+            if module is not None:
+                _register_module(module)
+
+
+def _register_module(module: ModuleType) -> None:
+    for value in vars(module).values():
+        if isinstance(value, BaseTask) and not is_registered(stored_name(value)):
+            register(definition_of(value))

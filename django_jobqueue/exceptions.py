@@ -1,0 +1,93 @@
+"""Every exception this package raises, and the three a task may raise to say what should become of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class JobQueueError(Exception):
+    """Base of every error raised by django_jobqueue."""
+
+
+class PayloadError(JobQueueError, TypeError):
+    """A value can't be stored with a job. `path` says where it is (`args[0].price`), `problem` what is wrong with it."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[PayloadError], tuple[str, str]]:
+        return (type(self), (self.path, self.problem))
+
+
+class InvalidPayload(JobQueueError, ValueError):
+    """A job was described with a value out of range: queue name, delay, number of attempts."""
+
+
+class InvalidPriority(JobQueueError, ValueError):
+    """A priority is neither a name nor a whole number between -100 and 100."""
+
+
+class InvalidRetryPolicy(JobQueueError, ValueError):
+    """A retry strategy was built with values that make no sense together."""
+
+
+class UnknownTask(JobQueueError, LookupError):
+    """No task is registered under this name in this process."""
+
+
+class SignatureMismatch(JobQueueError, TypeError):
+    """The stored arguments don't fit the task's function any more."""
+
+
+class EnqueueError(JobQueueError):
+    """The store could not take the job. The job was not stored, or its fate is unknown: pushing it again is safe."""
+
+
+class QueueFull(EnqueueError):
+    """The store has no room for the job."""
+
+
+class LeaseLost(JobQueueError):
+    """The job is no longer this worker's: its lease ended and somebody else may hold it."""
+
+
+class JobNotFound(JobQueueError, LookupError):
+    """No such job, or it is not in the place where the action would apply."""
+
+
+class JobControl(Exception):  # noqa: N818 (not an error: a task's word on what should become of it)
+    """Base of what a task raises to decide its own fate."""
+
+
+class Retry(JobControl):
+    """Raised by a task: run me again, after `in_` (seconds or timedelta), else after the delay its strategy gives.
+
+    It spends an attempt like any failure; with none left the job goes to the dead letters.
+    """
+
+    def __init__(self, in_: timedelta | float | None = None, reason: str = "") -> None:
+        super().__init__(reason or "the task asked to be retried")
+        self.delay = None if in_ is None else seconds(in_)
+
+
+class Discard(JobControl):
+    """Raised by a task: don't run me again, whatever attempts are left. The job goes to the dead letters with `reason`."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the task discarded itself")
+
+
+class Snooze(JobControl):
+    """Raised by a task: not now, again after `in_` (seconds or timedelta). The attempt is given back."""
+
+    def __init__(self, in_: timedelta | float) -> None:
+        self.delay = seconds(in_)
+        super().__init__(f"snoozed for {self.delay:g} s")
+
+
+def seconds(span: timedelta | float) -> float:
+    """A span as seconds, never negative."""
+    value = span.total_seconds() if isinstance(span, timedelta) else float(span)
+    return max(0.0, value)

@@ -1,0 +1,1 @@
+"""What a job is: plain values. No ORM, no settings, no I/O."""

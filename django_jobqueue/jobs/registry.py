@@ -1,0 +1,81 @@
+"""The tasks this process knows, by name. A stored name is looked up here and never imported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django_jobqueue.exceptions import SignatureMismatch, UnknownTask
+from django_jobqueue.jobs.retry import RetryStrategy
+
+MAX_NAME_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A task as the worker needs it: what to call, and how.
+
+    `task` is the object of the task API whose results are handed to signals; `retry` is None when the task follows
+    the project's default.
+    """
+
+    name: str
+    func: Callable[..., Any]
+    task: Any
+    takes_context: bool = False
+    retry: RetryStrategy | None = None
+    timeout: float | None = None
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.func)
+
+    @cached_property
+    def _accepts_anything(self) -> bool:
+        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
+        return inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD in kinds
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.func)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise `SignatureMismatch` when the function can't be called this way. It is not called."""
+        if self._accepts_anything:
+            return
+        leading = (None,) if self.takes_context else ()
+        try:
+            self._signature.bind(*leading, *args, **kwargs)
+        except TypeError as error:
+            raise SignatureMismatch(f"{self.name}{self._signature}: {error}") from None
+
+
+_definitions: dict[str, TaskDefinition] = {}
+
+
+def register(definition: TaskDefinition) -> None:
+    """Make a task known under its name. The first definition of a name stays unless its function was redefined."""
+    _definitions[definition.name] = definition
+
+
+def lookup(name: str) -> TaskDefinition:
+    """The task of that name, or `UnknownTask` saying what to do about it."""
+    try:
+        return _definitions[name]
+    except KeyError:
+        raise UnknownTask(
+            f"no task is registered as {name[:MAX_NAME_LENGTH]!r} in this process: was it renamed or removed, or is its "
+            f"module not one that is loaded at start (tasks.py or jobs.py of an installed app)?"
+        ) from None
+
+
+def is_registered(name: str) -> bool:
+    return name in _definitions
+
+
+def registered_names() -> list[str]:
+    """The names of all tasks known here, sorted."""
+    return sorted(_definitions)

@@ -1,0 +1,270 @@
+"""The queue interface: what every store can do, batch first. Values in, values out; no model instances.
+
+A job is in exactly one room: READY, DELAYED or LEASED while it lives, then history or the dead letters. Each verb
+moves jobs between rooms, and each move is one transaction (or one script): a crash leaves a job where it was or
+where it was going, never in both and never in none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from django_jobqueue.jobs.ids import uuid7
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.status import JobStatus
+
+DEFAULT_LEASE = 30.0
+"""Seconds a worker is believed alive after its last heartbeat."""
+
+
+class Reservation(NamedTuple):
+    """A claimed job. `lease_no` fences every later write; `attempt` counts this claim. Times are the store's."""
+
+    job_id: UUID
+    lease_no: int
+    attempt: int
+    crashes: int
+    queue: str
+    priority: int
+    task: str
+    args: str
+    max_attempts: int
+    timeout: float | None
+    times_retried: int
+    created_at: datetime
+    claimed_at: datetime
+    wait_ms: int
+
+
+class Move(StrEnum):
+    """Where a settlement sends the job."""
+
+    COMPLETED = "completed"
+    RETRY = "retry"
+    SNOOZE = "snooze"
+    RELEASED = "released"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class ErrorRecord(NamedTuple):
+    """An exception as it is stored: text only, cut to size, free of NUL and lone surrogates."""
+
+    class_path: str = ""
+    message: str = ""
+    traceback: str = ""
+    fingerprint: str = ""
+
+
+NO_ERROR = ErrorRecord()
+
+
+class Settlement(NamedTuple):
+    """What becomes of a reservation. `delay` is seconds from the store's now, for RETRY and SNOOZE.
+
+    COMPLETED and CANCELLED end the job in the history, DEAD in the dead letters with `reason`. SNOOZE and RELEASED
+    give the attempt back; RELEASED leaves no trace, because nothing ran. `start_ms` is how long after its claim the job
+    was started, `run_ms` how long it ran.
+    """
+
+    reservation: Reservation
+    move: Move
+    result: str = ""
+    error: ErrorRecord = NO_ERROR
+    reason: str = ""
+    delay: float = 0.0
+    start_ms: int = 0
+    run_ms: int = 0
+    memory_kb: int = 0
+
+
+class Exchange(NamedTuple):
+    """What `exchange` did: which settlements held their lease, and what was reserved."""
+
+    settled: list[bool]
+    reservations: list[Reservation]
+
+
+class Room(StrEnum):
+    """The three rooms of live jobs."""
+
+    READY = "ready"
+    DELAYED = "delayed"
+    LEASED = "leased"
+
+
+class JobSnapshot(NamedTuple):
+    """A live job as `find` sees it. `reason` and `due_at` are set in DELAYED, `worker_id` and `claimed_at` in LEASED."""
+
+    job_id: UUID
+    room: Room
+    status: JobStatus
+    queue: str
+    task: str
+    args: str
+    priority: int
+    attempt: int
+    lease_no: int
+    max_attempts: int
+    created_at: datetime
+    reason: str = ""
+    due_at: datetime | None = None
+    worker_id: UUID | None = None
+    claimed_at: datetime | None = None
+
+
+class QueueStats(NamedTuple):
+    """How many jobs of a queue are in each room. `oldest_ready_s`: how long the job next in line has been ready."""
+
+    queue: str
+    ready: int = 0
+    delayed: int = 0
+    running: int = 0
+    dead: int = 0
+    oldest_ready_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerIdentity:
+    """Who asks. `id` is new for each start of a worker, so a restarted one never inherits the leases of its last life."""
+
+    id: UUID = field(default_factory=uuid7)
+    name: str = ""
+    host: str = ""
+    pid: int = 0
+    queues: tuple[str, ...] = ()
+    version: str = ""
+
+
+class WorkerReport(NamedTuple):
+    """What a heartbeat carries besides the time."""
+
+    running: str = ""
+    completed: int = 0
+    failed: int = 0
+    rss_kb: int = 0
+    stopping: bool = False
+
+
+class Queue(ABC):
+    """A store of jobs. `alias` is its key in `TASKS`, `lease` how many seconds a silent worker is believed alive."""
+
+    alias: str
+    lease: float
+    database: str
+    """The database alias with the history and the dead letters."""
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def push(self, *payloads: JobPayload) -> list[UUID]:
+        """Store jobs, all or none, and give their ids in order.
+
+        A payload whose id is known already changes nothing. One whose `unique_key` a live job holds is not stored:
+        the id of that job is given in its place. Raises `EnqueueError` when the store could not answer.
+        """
+
+    @abstractmethod
+    def cancel(self, job_id: UUID) -> bool:
+        """End a job that waits; it never runs. False when it is running, over, or unknown."""
+
+    @abstractmethod
+    def reprioritize(self, job_id: UUID, priority: int) -> bool:
+        """Give a waiting job another priority; it goes behind its new equals. False when it does not wait."""
+
+    @abstractmethod
+    def run_now(self, job_id: UUID) -> bool:
+        """Make a delayed job ready. False when it is not delayed (a blocked job stays blocked)."""
+
+    @abstractmethod
+    def clear(self, queue: str | None = None) -> int:
+        """Remove every job that waits, ready or delayed, of one queue or all. Running jobs finish. Gives the number."""
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, job_id: UUID) -> JobSnapshot | None:
+        """A live job, wherever it is; None when it is over or unknown."""
+
+    @abstractmethod
+    def peek(self, queue: str = "default") -> JobSnapshot | None:
+        """The job next in line, left where it is."""
+
+    @abstractmethod
+    def size(self, queue: str | None = None) -> int:
+        """Live jobs: ready, delayed and running."""
+
+    @abstractmethod
+    def stats(self, queue: str | None = None) -> list[QueueStats]:
+        """One row per queue that holds jobs or dead letters, by name. History is never counted."""
+
+    @abstractmethod
+    def queue_names(self) -> list[str]:
+        """Queues that have ready jobs, by name."""
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def join(self, worker: WorkerIdentity) -> None:
+        """Make a worker known. Reserving asks for it."""
+
+    @abstractmethod
+    def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
+        """Extend all leases of a worker by `lease` seconds. False: it was declared dead and must stop."""
+
+    @abstractmethod
+    def leave(self, worker: UUID) -> None:
+        """The worker is gone, in good order. Leases it still holds are given back."""
+
+    @abstractmethod
+    def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
+    ) -> Exchange:
+        """Settle a batch and reserve the next in one transaction: one commit, or one round trip, per batch.
+
+        Due delayed jobs are promoted first. Jobs come from the first queue as long as it has any, then from the next;
+        inside a queue by priority, then first in first out. A settlement whose lease number is not the current one
+        changes nothing and is reported False. No queues means all of them, in turn.
+        """
+
+    @abstractmethod
+    def reclaim(self) -> int:
+        """Take the leases of dead workers: back to the line, or to the dead letters once the crash budget is spent.
+
+        A lost execution gives its attempt back and counts a crash. Gives the number of jobs moved.
+        """
+
+    @abstractmethod
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Block until a job may be ready, or `timeout` seconds. True when something woke it. May wake for nothing."""
+
+    def wake(self) -> None:
+        """End a `wait` of this process at once, from any thread. Used when a worker is told to stop."""
+
+    def close(self) -> None:
+        """Let go of connections this object opened for itself."""
+
+    # -- in terms of the others --------------------------------------------------------------------------------------
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Make decisions true. False for each whose lease was lost: it changed nothing."""
+        return self.exchange(settlements, (), 0, _NOBODY).settled
+
+    def reserve(self, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
+        """Claim up to `limit` ready jobs for a worker that has joined."""
+        return self.exchange((), queues, limit, worker).reservations
+
+    def pop(self, queues: Sequence[str], worker: UUID) -> Reservation | None:
+        """Claim one job."""
+        return next(iter(self.reserve(queues, 1, worker)), None)
+
+
+_NOBODY = UUID(int=0)
+
+

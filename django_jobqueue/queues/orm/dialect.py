@@ -1,0 +1,415 @@
+"""The statements every database understands. Each method is one step of a move, inside the caller's transaction.
+
+Subclasses say what their database does differently. Lists of ids are cut into pieces of `CHUNK`, sorted, so that
+two transactions lock rows in the same order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.models import DelayedJob, JobHistory, WorkerProcess
+from django_jobqueue.queues.base import Reservation, Settlement
+from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS, insert, marks
+
+CHUNK = 500
+INSERT_CHUNK = 80
+PROMOTE_LIMIT = 1_000
+RECLAIM_LIMIT = 500
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+FINAL = tuple(str(outcome) for outcome in JobHistory.FINAL)
+ALIVE = (str(WorkerProcess.State.RUNNING), str(WorkerProcess.State.STOPPING))
+
+
+class Lease(NamedTuple):
+    """A row of `job_locks` that was held, and is now taken out of it."""
+
+    job_id: UUID
+    lease_no: int
+    worker_id: UUID | None
+    queue: str
+    priority: int
+    seq: int
+    attempt: int
+    crashes: int
+    claimed_at: datetime
+
+    @property
+    def wait_ms(self) -> int:
+        """From ready to claimed: `seq` is the moment the job became ready."""
+        return max(0, (self.claimed_at - EPOCH) // MICROSECOND // 1_000 - self.seq // 1_000_000)
+
+
+class JobRow(NamedTuple):
+    """A row of `jobs`."""
+
+    job_id: UUID
+    task: str
+    args: str
+    max_attempts: int
+    timeout: float | None
+    times_retried: int
+    created_at: datetime
+
+
+class Dialect:
+    """Portable SQL over one Django connection."""
+
+    for_update = "FOR UPDATE"
+    skip_locked = "FOR UPDATE SKIP LOCKED"
+    insert_ignore_verb = "INSERT INTO"
+    insert_ignore_tail = "ON CONFLICT DO NOTHING"
+    returns_inserted = True
+    looks_first = True
+    """Whether to read before a claim that may find nothing, because a claim takes locks even then."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def to_id(self, value: UUID | None) -> Any:
+        return value
+
+    def from_id(self, value: Any) -> UUID:
+        return value if isinstance(value, UUID) else UUID(value)
+
+    def to_time(self, moment: datetime | None) -> Any:
+        """A moment as this connection stores it: Django keeps naive local times where a database has no zones."""
+        if moment is None:
+            return None
+        if not settings.USE_TZ:
+            moment = timezone.make_naive(moment, timezone.get_default_timezone())
+        return self.connection.ops.adapt_datetimefield_value(moment)
+
+    def from_time(self, value: Any) -> datetime:
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=self.connection.timezone or timezone.get_default_timezone())
+        return value.astimezone(UTC)
+
+    def now(self) -> datetime:
+        """The store's clock."""
+        raise NotImplementedError
+
+    def places(self, now: datetime, count: int) -> range:
+        """The next `count` places in the line: the clock in nanoseconds, never the same or smaller in one process."""
+        return _places(self.connection.alias, (now - EPOCH) // MICROSECOND * 1_000, count)
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        return transaction.atomic(using=self.connection.alias)
+
+    def is_deadlock(self, error: Exception) -> bool:
+        """Whether the database gave up this transaction so that another could go on; trying again is right."""
+        return False
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement that gives no rows; the number of rows it changed."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return int(cursor.rowcount)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            with self.connection.cursor() as cursor:
+                cursor.executemany(sql, rows)
+
+    def chunks(self, ids: Iterable[UUID]) -> Iterator[list[Any]]:
+        ordered = [self.to_id(one) for one in sorted(set(ids))]
+        for start in range(0, len(ordered), CHUNK):
+            yield ordered[start : start + CHUNK]
+
+    def delete_ids(self, table: str, column: str, ids: Iterable[UUID]) -> None:
+        for piece in self.chunks(ids):
+            self.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(len(piece))})", piece)
+
+    # -- push --------------------------------------------------------------------------------------------------------
+
+    def insert_jobs(self, payloads: Sequence[JobPayload]) -> set[UUID]:
+        """Store what is new and give the ids stored. Nothing is stored for an id or a unique key that is known."""
+        now = self.now()
+        known = self.known_ids(payload.id for payload in payloads)
+        new = {payload.id: payload for payload in payloads if payload.id not in known}
+        stored = self._insert_new([self.job_values(payload, now) for payload in new.values()])
+        fresh = [payload for payload in new.values() if payload.id in stored]
+        self._insert_ready([payload for payload in fresh if not payload.is_delayed], now)
+        self._insert_delayed([payload for payload in fresh if payload.is_delayed], now)
+        return stored
+
+    def known_ids(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Which of these ids are live, dead, or over for good."""
+        known: set[UUID] = set()
+        for piece in self.chunks(ids):
+            among = marks(len(piece))
+            known.update(
+                self.from_id(row[0])
+                for row in self.rows(
+                    f"SELECT id FROM {JOBS} WHERE id IN ({among}) UNION ALL "
+                    f"SELECT id FROM {DEAD} WHERE id IN ({among}) UNION ALL "
+                    f"SELECT job_id FROM {HISTORY} WHERE job_id IN ({among}) AND outcome IN ({marks(len(FINAL))})",
+                    [*piece, *piece, *piece, *FINAL],
+                )
+            )
+        return known
+
+    def _insert_new(self, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+        """Insert what meets no conflict. Told by the database row by row: a lost race must not look like a success."""
+        sql = insert(JOBS, self.insert_ignore_verb, self.insert_ignore_tail)
+        if not self.returns_inserted:
+            return {self.from_id(row[0]) for row in rows if self.execute(sql, row) == 1}
+        stored: set[UUID] = set()
+        one = f"({marks(len(COLUMNS[JOBS]))})"
+        for start in range(0, len(rows), INSERT_CHUNK):
+            piece = rows[start : start + INSERT_CHUNK]
+            many = sql.replace(one, ", ".join([one] * len(piece))) + " RETURNING id"
+            stored.update(self.from_id(row[0]) for row in self.rows(many, [value for row in piece for value in row]))
+        return stored
+
+    def job_values(self, payload: JobPayload, now: datetime) -> tuple[Any, ...]:
+        return (
+            self.to_id(payload.id),
+            payload.queue,
+            payload.task,
+            payload.args,
+            payload.priority,
+            payload.max_attempts,
+            payload.timeout,
+            payload.unique_key,
+            payload.concurrency_key,
+            payload.times_retried,
+            self.to_time(now),
+        )
+
+    def _insert_ready(self, payloads: Sequence[JobPayload], now: datetime) -> None:
+        places = self.places(now, len(payloads))
+        rows = [
+            (self.to_id(job.id), job.queue, job.priority, seq, 0, job.lease_no, 0)
+            for job, seq in zip(payloads, places, strict=True)
+        ]
+        self.insert_many(insert(READY), rows)
+
+    def _insert_delayed(self, payloads: Sequence[JobPayload], now: datetime) -> None:
+        reason = str(DelayedJob.Reason.SCHEDULED)
+        rows = [
+            (
+                self.to_id(job.id),
+                job.queue,
+                job.priority,
+                self.to_time(job.run_after or now + timedelta(seconds=job.delay or 0)),
+                reason,
+                "",
+                0,
+                job.lease_no,
+                0,
+            )
+            for job in payloads
+        ]
+        self.insert_many(insert(DELAYED), rows)
+
+    def announce(self, queues: Iterable[str]) -> None:
+        """Wake idle workers of these queues, where the database can."""
+
+    # -- promote -----------------------------------------------------------------------------------------------------
+
+    def promote(self) -> int:
+        """Move what is due from DELAYED to READY, oldest first."""
+        now = self.now()
+        due = self.rows(
+            f"SELECT job_id, queue, priority, attempt, lease_no, crashes FROM {DELAYED} WHERE due_at <= %s "
+            f"ORDER BY due_at, job_id LIMIT {PROMOTE_LIMIT} {self.skip_locked}",
+            [self.to_time(now)],
+        )
+        if due:
+            self.make_ready(due, now)
+            self.delete_ids(DELAYED, "job_id", (self.from_id(row[0]) for row in due))
+        return len(due)
+
+    def make_ready(self, rows: Sequence[Sequence[Any]], now: datetime) -> None:
+        """Put (job_id, queue, priority, attempt, lease_no, crashes) at the end of the line."""
+        places = self.places(now, len(rows))
+        ready = [(*row[:3], seq, *row[3:]) for row, seq in zip(rows, places, strict=True)]
+        self.insert_many(insert(READY, self.insert_ignore_verb, self.insert_ignore_tail), ready)
+
+    # -- claim -------------------------------------------------------------------------------------------------------
+
+    def has_work(self, queues: Sequence[str]) -> bool:
+        """Whether a claim or a promotion would find anything: a read, so idle polling writes nothing."""
+        among = f"WHERE queue IN ({marks(len(queues))})" if queues else ""
+        return bool(
+            self.rows(f"SELECT 1 FROM {READY} {among} LIMIT 1", queues)
+            or self.rows(f"SELECT 1 FROM {DELAYED} WHERE due_at <= %s LIMIT 1", [self.to_time(self.now())])
+        )
+
+    def ready_queues(self) -> list[str]:
+        """Queues with ready jobs, by name: one index probe per queue, however long the line."""
+        found = self.rows(
+            f"WITH RECURSIVE names (name) AS (SELECT MIN(queue) FROM {READY} UNION ALL "
+            f"SELECT (SELECT MIN(queue) FROM {READY} WHERE queue > names.name) FROM names WHERE names.name IS NOT NULL) "
+            f"SELECT name FROM names WHERE name IS NOT NULL"
+        )
+        return [row[0] for row in found]
+
+    def is_alive(self, worker: UUID) -> bool:
+        found = self.rows(
+            f"SELECT 1 FROM {WORKERS} WHERE id = %s AND state IN ({marks(len(ALIVE))})", [self.to_id(worker), *ALIVE]
+        )
+        return bool(found)
+
+    def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        """Move up to `limit` jobs from READY to LEASED, by priority, then first in first out.
+
+        The plan must read `jobqueue_ready_line` in order and stop after `limit` rows.
+        """
+        line = self.rows(
+            f"SELECT job_id, priority, seq, attempt, lease_no, crashes FROM {READY} WHERE queue = %s "
+            f"ORDER BY priority DESC, seq LIMIT {int(limit)} {self.skip_locked}",
+            [queue],
+        )
+        if not line or not self.is_alive(worker):
+            return []
+        now = self.now()
+        jobs = self.jobs(self.from_id(row[0]) for row in line)
+        claimed: list[Reservation] = []
+        leases: list[tuple[Any, ...]] = []
+        for db_id, priority, seq, attempt, lease_no, crashes in line:
+            job = jobs.get(self.from_id(db_id))
+            if job is None:  # a place in the line without a job: nothing to run, taken out with the rest
+                continue
+            lease = Lease(job.job_id, lease_no + 1, worker, queue, priority, seq, attempt + 1, crashes, now)
+            leases.append(self._lease_values(lease))
+            claimed.append(_reservation(lease, job))
+        self.insert_many(insert(LOCKS), leases)
+        self.delete_ids(READY, "job_id", (self.from_id(row[0]) for row in line))
+        return claimed
+
+    def _lease_values(self, lease: Lease) -> tuple[Any, ...]:
+        return (
+            self.to_id(lease.job_id),
+            "",
+            self.to_id(lease.worker_id),
+            lease.lease_no,
+            lease.queue,
+            lease.priority,
+            lease.seq,
+            lease.attempt,
+            lease.crashes,
+            self.to_time(lease.claimed_at),
+        )
+
+    def jobs(self, ids: Iterable[UUID]) -> dict[UUID, JobRow]:
+        found: dict[UUID, JobRow] = {}
+        for piece in self.chunks(ids):
+            for row in self.rows(
+                f"SELECT id, task, args, max_attempts, timeout, times_retried, created_at FROM {JOBS} "
+                f"WHERE id IN ({marks(len(piece))})",
+                piece,
+            ):
+                job = JobRow(self.from_id(row[0]), *row[1:6], self.from_time(row[6]))
+                found[job.job_id] = job
+        return found
+
+    # -- settle ------------------------------------------------------------------------------------------------------
+
+    def take_leases(self, settlements: Sequence[Settlement]) -> dict[UUID, Lease]:
+        """Take the leases that are still held with the number the settlement carries. The fence of every write."""
+        wanted = {(one.reservation.job_id, one.reservation.lease_no) for one in settlements}
+        held: dict[UUID, Lease] = {}
+        for piece in self.chunks(job_id for job_id, _ in wanted):
+            found = self.leases(f"id IN ({marks(len(piece))}) AND name = '' {self.for_update}", piece)
+            held.update({lease.job_id: lease for lease in found if (lease.job_id, lease.lease_no) in wanted})
+        self.delete_ids(LOCKS, "id", held)
+        return held
+
+    def leases(self, condition: str, params: Sequence[Any]) -> list[Lease]:
+        found = self.rows(
+            f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, claimed_at FROM {LOCKS} "
+            f"WHERE {condition}",
+            params,
+        )
+        return [
+            Lease(
+                self.from_id(row[0]),
+                row[1],
+                None if row[2] is None else self.from_id(row[2]),
+                *row[3:8],
+                self.from_time(row[8]),
+            )
+            for row in found
+        ]
+
+    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
+        """A faster way for the commonest move: the leases that held. None: there is none, use the general one."""
+        return None
+
+    def write_history(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows in the order of `COLUMNS[HISTORY]`. An execution that is recorded already is left as it is."""
+        self.insert_many(insert(HISTORY, self.insert_ignore_verb, self.insert_ignore_tail), rows)
+
+    def bury(self, job_id: UUID, values: Sequence[Any]) -> None:
+        """Copy a job to the dead letters; `values` are the columns from `attempt` on."""
+        columns = "id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, batch_id"
+        self.execute(
+            f"{self.insert_ignore_verb} {DEAD} ({columns}, times_retried, enqueued_at, attempt, lease_no, crashes, "
+            f"reason, error_class, error_message, traceback, fingerprint, failed_at) "
+            f"SELECT {columns}, times_retried, created_at, {marks(len(values))} FROM {JOBS} WHERE id = %s "
+            f"{self.insert_ignore_tail}",
+            [*values, self.to_id(job_id)],
+        )
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def seconds_to_next_due(self) -> float | None:
+        """How long until the next delayed job is due; None when there is none. Never negative."""
+        row = self.rows(f"SELECT MIN(due_at) FROM {DELAYED}")[0]
+        if row[0] is None:
+            return None
+        moment = datetime.fromisoformat(row[0]) if isinstance(row[0], str) else row[0]
+        return max(0.0, (self.from_time(moment) - self.now()).total_seconds())
+
+
+def _reservation(lease: Lease, job: JobRow) -> Reservation:
+    return Reservation(
+        job_id=lease.job_id,
+        lease_no=lease.lease_no,
+        attempt=lease.attempt,
+        crashes=lease.crashes,
+        queue=lease.queue,
+        priority=lease.priority,
+        task=job.task,
+        args=job.args,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+        times_retried=job.times_retried,
+        created_at=job.created_at,
+        claimed_at=lease.claimed_at,
+        wait_ms=lease.wait_ms,
+    )
+
+
+_place_lock = threading.Lock()
+_last_place: dict[str, int] = {}
+
+
+def _places(alias: str, first: int, count: int) -> range:
+    with _place_lock:
+        start = max(first, _last_place.get(alias, 0) + 1)
+        if count:
+            _last_place[alias] = start + count - 1
+    return range(start, start + count)

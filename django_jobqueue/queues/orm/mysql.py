@@ -1,0 +1,35 @@
+"""MariaDB and MySQL: READ COMMITTED, rows deleted by primary key in order, and deadlocks tried again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django_jobqueue.queues.orm.dialect import Dialect
+
+
+_DEADLOCK = 1213
+_LOCK_WAIT_TIMEOUT = 1205
+
+
+class MySQLDialect(Dialect):
+    insert_ignore_verb = "INSERT IGNORE INTO"
+    insert_ignore_tail = ""
+
+    @property
+    def returns_inserted(self) -> bool:  # type: ignore[override]
+        """MariaDB can say what it inserted; MySQL can't."""
+        return bool(self.connection.mysql_is_mariadb)
+
+    def to_id(self, value: UUID | None) -> Any:
+        if value is None:
+            return None
+        return str(value) if self.connection.features.has_native_uuid_field else value.hex
+
+    def is_deadlock(self, error: Exception) -> bool:
+        return bool(error.args) and error.args[0] in (_DEADLOCK, _LOCK_WAIT_TIMEOUT)
+
+    def now(self) -> datetime:
+        moment: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
+        return moment.replace(tzinfo=UTC)

@@ -1,0 +1,185 @@
+"""PostgreSQL: each step of a move is one set-based statement.
+
+The hot statements go through psycopg's own cursor on Django's connection, with parameters bound by the server: arrays
+of a few hundred values are not rendered into text first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from django_jobqueue.conf import conf
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.orm.dialect import FINAL, PROMOTE_LIMIT, Dialect
+from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
+from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS
+
+# The line's place: the server's clock in nanoseconds, plus the position in the push.
+_CLOCK_NS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+
+_PUSH = f"""
+WITH given AS MATERIALIZED (
+    SELECT *, {_CLOCK_NS} + ordinal AS seq
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::text[],
+                %s::text[], %s::int[], %s::timestamptz[], %s::float8[], %s::int[]) WITH ORDINALITY
+         AS g (id, queue, task, args, priority, max_attempts, timeout, unique_key,
+               concurrency_key, times_retried, run_after, delay, lease_no, ordinal)
+), stored AS (
+    INSERT INTO {JOBS} ({", ".join(COLUMNS[JOBS])})
+    SELECT g.id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, times_retried,
+           clock_timestamp()
+    FROM given g
+    WHERE NOT EXISTS (SELECT 1 FROM {DEAD} d WHERE d.id = g.id)
+      AND NOT EXISTS (SELECT 1 FROM {HISTORY} h WHERE h.job_id = g.id AND h.outcome = ANY(%s))
+    ORDER BY ordinal
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), ready AS (
+    INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
+    SELECT id, queue, priority, seq, 0, lease_no, 0 FROM stored JOIN given USING (id)
+    WHERE run_after IS NULL AND delay IS NULL
+), delayed AS (
+    INSERT INTO {DELAYED} ({", ".join(COLUMNS[DELAYED])})
+    SELECT id, queue, priority, coalesce(run_after, clock_timestamp() + make_interval(secs => delay)),
+           'scheduled', '', 0, lease_no, 0
+    FROM stored JOIN given USING (id)
+    WHERE run_after IS NOT NULL OR delay IS NOT NULL
+)
+SELECT id FROM stored
+UNION ALL
+SELECT NULL FROM unnest(%s::text[]) AS queue WHERE pg_notify(%s, queue)::text IS NULL
+"""
+
+_PROMOTE = f"""
+WITH due AS MATERIALIZED (
+    SELECT job_id FROM {DELAYED} WHERE due_at <= clock_timestamp()
+    ORDER BY due_at, job_id LIMIT {PROMOTE_LIMIT} FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM {DELAYED} d USING due WHERE d.job_id = due.job_id
+    RETURNING d.job_id, d.queue, d.priority, d.attempt, d.lease_no, d.crashes, d.due_at
+)
+INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
+SELECT job_id, queue, priority, {_CLOCK_NS} + row_number() OVER (ORDER BY due_at, job_id), attempt, lease_no, crashes
+FROM gone
+ON CONFLICT DO NOTHING
+"""
+
+# MATERIALIZED, or the planner may run the subquery again and pass its LIMIT (PostgreSQL bug 15715, not to be fixed).
+_CLAIM = f"""
+WITH line AS MATERIALIZED (
+    SELECT job_id FROM {READY}
+    WHERE queue = %s AND EXISTS (SELECT 1 FROM {WORKERS} w WHERE w.id = %s AND w.state IN ('running', 'stopping'))
+    ORDER BY priority DESC, seq LIMIT %s FOR UPDATE OF {READY} SKIP LOCKED
+), gone AS (
+    DELETE FROM {READY} r USING line WHERE r.job_id = line.job_id
+    RETURNING r.job_id, r.queue, r.priority, r.seq, r.attempt + 1 AS attempt, r.lease_no + 1 AS lease_no, r.crashes
+), job AS MATERIALIZED (
+    SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, j.created_at,
+           clock_timestamp() AS claimed_at
+    FROM gone JOIN {JOBS} j ON j.id = gone.job_id
+), lease AS (
+    INSERT INTO {LOCKS} (id, name, worker_id, lease_no, queue, priority, seq, attempt, crashes, claimed_at)
+    SELECT job_id, '', %s, lease_no, queue, priority, seq, attempt, crashes, claimed_at FROM job
+)
+SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_attempts, timeout, times_retried,
+       created_at, claimed_at,
+       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms
+FROM job ORDER BY priority DESC, seq
+"""
+
+_COMPLETE = f"""
+WITH done AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::bigint[], %s::int[])
+         AS d (id, lease_no, result, start_ms, run_ms, memory_kb)
+), lease AS (
+    DELETE FROM {LOCKS} k USING done d WHERE k.id = d.id AND k.lease_no = d.lease_no AND k.name = ''
+    RETURNING k.id, k.lease_no, k.attempt, k.worker_id, k.claimed_at, k.seq, d.result, d.start_ms, d.run_ms, d.memory_kb
+), job AS (
+    DELETE FROM {JOBS} j USING lease l WHERE j.id = l.id
+    RETURNING j.id, j.queue, j.task, j.args, j.priority, j.created_at,
+              l.lease_no, l.attempt, l.worker_id, l.claimed_at, l.seq, l.result, l.start_ms, l.run_ms, l.memory_kb
+), record AS (
+    INSERT INTO {HISTORY} ({", ".join(COLUMNS[HISTORY])})
+    SELECT id, lease_no, attempt, queue, task, args, priority, 'completed', result, '', '', '',
+           greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) + start_ms,
+           run_ms, memory_kb, worker_id, created_at, claimed_at + start_ms * interval '1 ms',
+           claimed_at + (start_ms + run_ms) * interval '1 ms'
+    FROM job
+    ON CONFLICT DO NOTHING
+)
+SELECT id, lease_no FROM lease
+"""
+
+
+class PostgreSQLDialect(Dialect):
+    looks_first = False
+
+    def is_deadlock(self, error: Exception) -> bool:
+        return isinstance(error.__cause__, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
+
+    def now(self) -> datetime:
+        return self.from_time(self.rows("SELECT clock_timestamp()")[0][0])
+
+    def fast(self, sql: str, params: Sequence[Any]) -> psycopg.Cursor[Any]:
+        """A statement with its parameters bound by the server; errors come out as Django's."""
+        self.connection.ensure_connection()
+        with self.connection.wrap_database_errors:
+            return psycopg.Cursor(self.connection.connection).execute(sql, params)
+
+    def insert_jobs(self, payloads: Sequence[JobPayload]) -> set[UUID]:
+        columns = zip(*(_push_values(payload) for payload in payloads), strict=True)
+        tell = self._to_announce({payload.queue for payload in payloads})
+        params = [*map(list, columns), list(FINAL), tell, CHANNEL]
+        return {row[0] for row in self.fast(_PUSH, params).fetchall()}
+
+    def _to_announce(self, queues: Iterable[str]) -> list[str]:
+        """Inside a transaction PostgreSQL itself sends one notification per queue, at the commit."""
+        if not conf().NOTIFY:
+            return []
+        alias = self.connection.alias
+        return [queue for queue in queues if self.connection.in_atomic_block or may_notify(alias, queue)]
+
+    def announce(self, queues: Iterable[str]) -> None:
+        for queue in self._to_announce(queues):
+            self.fast("SELECT pg_notify(%s, %s)", [CHANNEL, queue])
+
+    def promote(self) -> int:
+        return self.fast(_PROMOTE, []).rowcount
+
+    def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        return [Reservation(*row) for row in self.fast(_CLAIM, [queue, worker, limit, worker]).fetchall()]
+
+    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
+        rows = [
+            (s.reservation.job_id, s.reservation.lease_no, s.result, s.start_ms, s.run_ms, s.memory_kb)
+            for s in settlements
+            if s.move is Move.COMPLETED
+        ]
+        if not rows:
+            return set()
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return set(self.fast(_COMPLETE, columns).fetchall())
+
+
+def _push_values(job: JobPayload) -> tuple[Any, ...]:
+    return (
+        job.id,
+        job.queue,
+        job.task,
+        job.args,
+        job.priority,
+        job.max_attempts,
+        job.timeout,
+        job.unique_key,
+        job.concurrency_key,
+        job.times_retried,
+        job.run_after,
+        job.delay,
+        job.lease_no,
+    )

@@ -1,0 +1,377 @@
+"""The ORM store: each verb is one transaction in one database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db.models import Count, Min
+from django.utils.module_loading import import_string
+
+from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import EnqueueError, InvalidPayload
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory, JobPriority, WorkerProcess
+from django_jobqueue.models import JobLock as Lock
+from django_jobqueue.queues.base import (
+    DEFAULT_LEASE,
+    Exchange,
+    JobSnapshot,
+    Queue,
+    QueueStats,
+    Reservation,
+    Room,
+    Settlement,
+    WorkerIdentity,
+    WorkerReport,
+)
+from django_jobqueue.queues.orm.dialect import ALIVE, RECLAIM_LIMIT, Dialect, Lease
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, marks
+from django_jobqueue.queues.orm.settling import Moves, settle_batch
+from django_jobqueue.queues.orm.waiting import Waiter, waiter_for
+
+_DIALECTS = {
+    "postgresql": "django_jobqueue.queues.orm.postgresql.PostgreSQLDialect",
+    "sqlite": "django_jobqueue.queues.orm.sqlite.SQLiteDialect",
+    "mysql": "django_jobqueue.queues.orm.mysql.MySQLDialect",
+}
+PUSH_CHUNK = 1_000
+"""Jobs stored by one statement, where the database can."""
+_TRIES = 5
+T = TypeVar("T")
+
+
+class OrmQueue(Queue):
+    """Jobs in the database `database` (an alias of `DATABASES`)."""
+
+    def __init__(self, alias: str = "default", database: str = "default", lease: float = DEFAULT_LEASE) -> None:
+        self.alias = alias
+        self.database = database
+        self.lease = lease
+        self._turn = 0
+        self._waiter: Waiter | None = None
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    def push(self, *payloads: JobPayload) -> list[UUID]:
+        if not payloads:
+            return []
+        pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
+        try:
+            return self._move(lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)])
+        except (DatabaseError, InterfaceError) as error:
+            raise EnqueueError(f"the database {self.database!r} did not store the job: {error}") from error
+
+    def _push(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> list[UUID]:
+        stored = dialect.insert_jobs(payloads)
+        if len(stored) == len(payloads):
+            return [payload.id for payload in payloads]
+        holders = self._holders(dialect, [p.unique_key for p in payloads if p.id not in stored and p.unique_key])
+        return [p.id if p.id in stored else holders.get(p.unique_key, p.id) for p in payloads]
+
+    def _holders(self, dialect: Dialect, keys: Sequence[str]) -> dict[str | None, UUID]:
+        """The live jobs that hold these unique keys."""
+        if not keys:
+            return {}
+        rows = dialect.rows(f"SELECT unique_key, id FROM {JOBS} WHERE unique_key IN ({marks(len(keys))})", keys)
+        return {key: dialect.from_id(job_id) for key, job_id in rows}
+
+    def cancel(self, job_id: UUID) -> bool:
+        return self._move(lambda dialect: self._cancel(dialect, job_id))
+
+    def _cancel(self, dialect: Dialect, job_id: UUID) -> bool:
+        # DELAYED before READY: jobs move that way by themselves, so one that moves meanwhile is found in the second.
+        for table in (DELAYED, READY):
+            rows = dialect.rows(
+                f"SELECT attempt, lease_no, queue, priority FROM {table} WHERE job_id = %s {dialect.for_update}",
+                [dialect.to_id(job_id)],
+            )
+            if not rows:
+                continue
+            dialect.delete_ids(table, "job_id", [job_id])
+            job = dialect.jobs([job_id]).get(job_id)
+            if job is None:
+                return False
+            dialect.delete_ids(JOBS, "id", [job_id])
+            attempt, lease_no, queue, priority = rows[0]
+            JobHistory.objects.using(self.database).create(
+                job_id=job_id,
+                lease_no=lease_no + 1,  # a number of its own: the last lease has its own row
+                attempt=attempt,
+                queue=queue,
+                task=job.task,
+                args=job.args,
+                priority=priority,
+                outcome=JobHistory.Outcome.CANCELLED,
+                enqueued_at=job.created_at,
+                finished_at=dialect.now(),
+            )
+            return True
+        return False
+
+    def reprioritize(self, job_id: UUID, priority: int) -> bool:
+        if not -100 <= priority <= 100:
+            raise InvalidPayload(f"priority must be between -100 and 100, not {priority!r}")
+        return self._move(lambda dialect: self._reprioritize(dialect, job_id, priority))
+
+    def _reprioritize(self, dialect: Dialect, job_id: UUID, priority: int) -> bool:
+        db_id = dialect.to_id(job_id)
+        place = dialect.places(dialect.now(), 1)[0]
+        changed = dialect.execute(f"UPDATE {DELAYED} SET priority = %s WHERE job_id = %s", [priority, db_id])
+        changed += dialect.execute(
+            f"UPDATE {READY} SET priority = %s, seq = %s WHERE job_id = %s", [priority, place, db_id]
+        )
+        if changed:
+            dialect.execute(f"UPDATE {JOBS} SET priority = %s WHERE id = %s", [priority, db_id])
+        return bool(changed)
+
+    def run_now(self, job_id: UUID) -> bool:
+        return self._move(lambda dialect: self._run_now(dialect, job_id))
+
+    def _run_now(self, dialect: Dialect, job_id: UUID) -> bool:
+        rows = dialect.rows(
+            f"SELECT job_id, queue, priority, attempt, lease_no, crashes FROM {DELAYED} "
+            f"WHERE job_id = %s AND due_at IS NOT NULL {dialect.for_update}",
+            [dialect.to_id(job_id)],
+        )
+        if rows:
+            dialect.make_ready(rows, dialect.now())
+            dialect.delete_ids(DELAYED, "job_id", [job_id])
+            dialect.announce([rows[0][1]])
+        return bool(rows)
+
+    def clear(self, queue: str | None = None) -> int:
+        removed = 0
+        for table in (DELAYED, READY):
+            while piece := self._move(lambda dialect, table=table: self._clear_some(dialect, table, queue)):  # type: ignore[misc]
+                removed += piece
+        return removed
+
+    def _clear_some(self, dialect: Dialect, table: str, queue: str | None, limit: int = 1_000) -> int:
+        condition, params = ("WHERE queue = %s", [queue]) if queue is not None else ("", [])
+        rows = dialect.rows(f"SELECT job_id FROM {table} {condition} LIMIT {limit} {dialect.skip_locked}", params)
+        ids = [dialect.from_id(row[0]) for row in rows]
+        dialect.delete_ids(table, "job_id", ids)
+        dialect.delete_ids(JOBS, "id", ids)
+        return len(ids)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def find(self, job_id: UUID) -> JobSnapshot | None:
+        # One statement sees one moment: a job that moves meanwhile is seen before or after, never in between.
+        dialect = self._dialect()
+        rows = dialect.rows(
+            f"SELECT j.queue, j.task, j.args, j.priority, j.max_attempts, j.created_at, "
+            f"r.attempt, r.lease_no, d.attempt, d.lease_no, d.reason, d.due_at, "
+            f"l.attempt, l.lease_no, l.worker_id, l.claimed_at FROM {JOBS} j "
+            f"LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id "
+            f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id = %s",
+            [dialect.to_id(job_id)],
+        )
+        return _snapshot(dialect, job_id, rows[0]) if rows else None
+
+    def peek(self, queue: str = "default") -> JobSnapshot | None:
+        dialect = self._dialect()
+        rows = dialect.rows(
+            f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue]
+        )
+        return self.find(dialect.from_id(rows[0][0])) if rows else None
+
+    def size(self, queue: str | None = None) -> int:
+        return sum(row.ready + row.delayed + row.running for row in self.stats(queue))
+
+    def stats(self, queue: str | None = None) -> list[QueueStats]:
+        now = self._dialect().now().timestamp()
+        counts: dict[str, dict[str, int]] = {}
+        oldest: dict[str, int] = {}
+        for room, model in (("ready", JobPriority), ("delayed", DelayedJob), ("running", Lock), ("dead", DeadLetterJob)):
+            rows = model._default_manager.using(self.database)
+            rows = rows.filter(name="") if model is Lock else rows
+            rows = rows.filter(queue=queue) if queue is not None else rows
+            for name, count in rows.order_by().values_list("queue").annotate(Count("pk")):
+                counts.setdefault(name, {})[room] = count
+        for name, seq in JobPriority.objects.using(self.database).order_by().values_list("queue").annotate(Min("seq")):
+            oldest[name] = seq
+        return [
+            QueueStats(queue=name, **rooms, oldest_ready_s=max(0.0, now - oldest[name] / 1e9) if name in oldest else 0.0)
+            for name, rooms in sorted(counts.items())
+        ]
+
+    def queue_names(self) -> list[str]:
+        return self._dialect().ready_queues()
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def join(self, worker: WorkerIdentity) -> None:
+        now = self._dialect().now()
+        WorkerProcess.objects.using(self.database).create(
+            id=worker.id,
+            name=worker.name[:200],
+            host=worker.host[:100],
+            pid=worker.pid,
+            queues=",".join(worker.queues),
+            version=worker.version,
+            started_at=now,
+            heartbeat_at=now,
+            expires_at=now + timedelta(seconds=self.lease),
+        )
+
+    def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
+        now = self._dialect().now()
+        state = WorkerProcess.State.STOPPING if report.stopping else WorkerProcess.State.RUNNING
+        alive = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
+        changed = alive.update(
+            heartbeat_at=now,
+            expires_at=now + timedelta(seconds=self.lease),
+            state=state,
+            running=report.running,
+            completed=report.completed,
+            failed=report.failed,
+            rss_kb=report.rss_kb,
+        )
+        return changed == 1
+
+    def leave(self, worker: UUID) -> None:
+        def release(dialect: Dialect) -> None:
+            leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.for_update}", [dialect.to_id(worker)])
+            moves = Moves(dialect)
+            for lease in leases:
+                moves.release(lease)
+            dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
+            moves.write()
+            gone = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
+            gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.now(), running="")
+
+        self._move(release)
+
+    def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
+    ) -> Exchange:
+        dialect = self._dialect()
+        if not settlements and (limit < 1 or (dialect.looks_first and not dialect.has_work(queues))):
+            return Exchange([], [])
+
+        def both(dialect: Dialect) -> Exchange:
+            settled = settle_batch(dialect, settlements) if settlements else []
+            return Exchange(settled, self._claim(dialect, queues, limit, worker) if limit > 0 else [])
+
+        return self._move(both)
+
+    def _claim(self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
+        dialect.promote()
+        claimed: list[Reservation] = []
+        for queue in queues or self._all_in_turn(dialect):
+            claimed += dialect.claim(queue, limit - len(claimed), worker)
+            if len(claimed) >= limit:
+                break
+        return claimed
+
+    def _all_in_turn(self, dialect: Dialect) -> list[str]:
+        """Every queue with ready jobs, starting with another one each time, so that none waits for all before it."""
+        names = dialect.ready_queues()
+        self._turn += 1
+        start = self._turn % len(names) if names else 0
+        return names[start:] + names[:start]
+
+    def reclaim(self) -> int:
+        return self._move(self._reclaim)
+
+    def _reclaim(self, dialect: Dialect) -> int:
+        now = dialect.to_time(dialect.now())
+        alive = marks(len(ALIVE))
+        dialect.execute(
+            f"UPDATE {WORKERS} SET state = %s WHERE state IN ({alive}) AND expires_at < %s",
+            [str(WorkerProcess.State.DEAD), *ALIVE, now],
+        )
+        leases = dialect.leases(
+            f"name = '' AND (worker_id IS NULL OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({alive}))) "
+            f"LIMIT {RECLAIM_LIMIT} {dialect.skip_locked}",
+            ALIVE,
+        )
+        if leases:
+            self._lose(dialect, leases)
+        return len(leases)
+
+    def _lose(self, dialect: Dialect, leases: Sequence[Lease]) -> None:
+        jobs = dialect.jobs(lease.job_id for lease in leases)
+        moves = Moves(dialect)
+        for lease in leases:
+            if lease.job_id in jobs:
+                moves.lose(lease, jobs[lease.job_id], conf().CRASH_BUDGET)
+        dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
+        moves.write()
+        dialect.announce({lease.queue for lease in leases})
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        due = self._dialect().seconds_to_next_due()
+        rest = timeout if due is None else min(timeout, due)
+        return self._waiting().wait(queues, rest) or (due is not None and due <= timeout)
+
+    def wake(self) -> None:
+        self._waiting().wake()
+
+    def close(self) -> None:
+        if self._waiter is not None:
+            self._waiter.close()
+
+    # -- plumbing ----------------------------------------------------------------------------------------------------
+
+    def _waiting(self) -> Waiter:
+        if self._waiter is None:
+            self._waiter = waiter_for(self.database)
+        return self._waiter
+
+    def _dialect(self) -> Dialect:
+        connection = connections[self.database]
+        kind: type[Dialect] = import_string(_DIALECTS[connection.vendor])
+        return kind(connection)
+
+    def _move(self, step: Callable[[Dialect], T]) -> T:
+        """Run one move in one transaction; a deadlock's victim tries again, unless the transaction is the caller's."""
+        dialect = self._dialect()
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with dialect.transaction():
+                    return step(dialect)
+            except OperationalError as error:
+                if attempt == _TRIES or dialect.connection.in_atomic_block or not dialect.is_deadlock(error):
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[object]) -> JobSnapshot:
+    queue, task, args, priority, max_attempts, created_at, *rooms = row
+    ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:10]
+    common = (queue, task, args, priority)
+    times = {"max_attempts": max_attempts, "created_at": dialect.from_time(created_at)}
+    if leased[1] is not None:
+        return JobSnapshot(  # type: ignore[call-arg]
+            job_id,
+            Room.LEASED,
+            JobStatus.PROCESSING,
+            *common,
+            *leased[:2],
+            **times,
+            worker_id=None if leased[2] is None else dialect.from_id(leased[2]),
+            claimed_at=dialect.from_time(leased[3]),
+        )
+    if ready[1] is not None:
+        status = JobStatus.RETRYING if ready[0] else JobStatus.PENDING
+        return JobSnapshot(job_id, Room.READY, status, *common, *ready, **times)  # type: ignore[call-arg]
+    attempt, lease_no, reason, due_at = delayed
+    status = JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING
+    return JobSnapshot(  # type: ignore[call-arg]
+        job_id,
+        Room.DELAYED,
+        status,
+        *common,
+        attempt or 0,
+        lease_no or 0,
+        **times,
+        reason=str(reason or ""),
+        due_at=None if due_at is None else dialect.from_time(due_at),
+    )

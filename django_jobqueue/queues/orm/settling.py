@@ -1,0 +1,190 @@
+"""What a settled or lost lease becomes: rows for the room it goes to, and for the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
+from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement
+from django_jobqueue.queues.orm.dialect import Dialect, JobRow, Lease
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, READY, insert
+
+_OUTCOMES = {
+    Move.COMPLETED: JobHistory.Outcome.COMPLETED,
+    Move.CANCELLED: JobHistory.Outcome.CANCELLED,
+    Move.RETRY: JobHistory.Outcome.RETRYING,
+    Move.SNOOZE: JobHistory.Outcome.SNOOZED,
+    Move.DEAD: JobHistory.Outcome.FAILED,
+}
+_REASONS = {Move.RETRY: DelayedJob.Reason.RETRY, Move.SNOOZE: DelayedJob.Reason.SNOOZE}
+WORKER_LOST = ErrorRecord(
+    "django_jobqueue.WorkerLost", "The worker that ran this job died or was silent for too long.", "", ""
+)
+
+
+class Moves:
+    """Collects the rows of one batch, then writes each table once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.now = dialect.now()
+        self._history: list[tuple[Any, ...]] = []
+        self._ready: list[tuple[Any, ...]] = []
+        self._delayed: list[tuple[Any, ...]] = []
+        self._dead: list[tuple[UUID, tuple[Any, ...]]] = []
+        self._over: list[UUID] = []
+
+    def settle(self, one: Settlement, lease: Lease) -> None:
+        """Make one decision true."""
+        if one.move is Move.RELEASED:
+            self.release(lease)
+            return
+        self._record(one, lease)
+        if one.move in _REASONS:
+            self._delay(one, lease)
+            return
+        if one.move is Move.DEAD:
+            self._bury(lease, one.reason, one.error)
+        self._over.append(lease.job_id)
+
+    def lose(self, lease: Lease, job: JobRow, budget: int) -> None:
+        """The worker is gone: the attempt is given back, the crash is counted, and the last one buries the job."""
+        crashed = lease._replace(crashes=lease.crashes + 1)
+        outcome = JobHistory.Outcome.LOST
+        self._history.append(self._history_row(crashed, job.task, "", job.created_at, outcome, error=WORKER_LOST))
+        if crashed.crashes >= budget:
+            self._bury(crashed, DeadLetterJob.Reason.WORKER_LOST, WORKER_LOST)
+            self._over.append(lease.job_id)
+        else:
+            self.release(crashed)
+
+    def write(self) -> None:
+        """All of it, in an order that never shows a job twice to a reader of one statement."""
+        dialect = self.dialect
+        dialect.write_history(self._history)
+        for job_id, values in self._dead:
+            dialect.bury(job_id, values)
+        dialect.delete_ids(JOBS, "id", self._over)
+        dialect.insert_many(insert(DELAYED), self._delayed)
+        dialect.insert_many(insert(READY), self._ready)
+
+    def release(self, lease: Lease) -> None:
+        """Back to the very place in the line it had, its attempt given back."""
+        to_id = self.dialect.to_id
+        self._ready.append(
+            (
+                to_id(lease.job_id),
+                lease.queue,
+                lease.priority,
+                lease.seq,
+                lease.attempt - 1,
+                lease.lease_no,
+                lease.crashes,
+            )
+        )
+
+    def _delay(self, one: Settlement, lease: Lease) -> None:
+        spent = lease.attempt if one.move is Move.RETRY else lease.attempt - 1
+        self._delayed.append(
+            (
+                self.dialect.to_id(lease.job_id),
+                lease.queue,
+                lease.priority,
+                self.dialect.to_time(self.now + timedelta(seconds=one.delay)),
+                str(_REASONS[one.move]),
+                "",
+                spent,
+                lease.lease_no,
+                lease.crashes,
+            )
+        )
+
+    def _bury(self, lease: Lease, reason: str, error: ErrorRecord) -> None:
+        values = (
+            lease.attempt,
+            lease.lease_no,
+            lease.crashes,
+            str(reason),
+            error.class_path,
+            error.message,
+            error.traceback,
+            error.fingerprint,
+            self.dialect.to_time(self.now),
+        )
+        self._dead.append((lease.job_id, values))
+
+    def _record(self, one: Settlement, lease: Lease) -> None:
+        job = one.reservation
+        args = job.args if one.move in (Move.COMPLETED, Move.CANCELLED) else ""
+        self._history.append(
+            self._history_row(lease, job.task, args, job.created_at, _OUTCOMES[one.move], one, one.error)
+        )
+
+    def _history_row(
+        self,
+        lease: Lease,
+        task: str,
+        args: str,
+        created_at: datetime,
+        outcome: str,
+        one: Settlement | None = None,
+        error: ErrorRecord = ErrorRecord(),  # noqa: B008 (immutable)
+    ) -> tuple[Any, ...]:
+        """One execution. Its times are the claim's, on the store's clock, plus what the worker measured."""
+        start_ms, run_ms = (one.start_ms, one.run_ms) if one else (0, 0)
+        started = lease.claimed_at + timedelta(milliseconds=start_ms)
+        to_id, to_time = self.dialect.to_id, self.dialect.to_time
+        return (
+            to_id(lease.job_id),
+            lease.lease_no,
+            lease.attempt,
+            lease.queue,
+            task,
+            args,
+            lease.priority,
+            str(outcome),
+            one.result if one else "",
+            error.class_path,
+            error.message,
+            error.traceback,
+            lease.wait_ms + start_ms,
+            run_ms,
+            one.memory_kb if one else 0,
+            to_id(lease.worker_id),
+            to_time(created_at),
+            to_time(started),
+            to_time(started + timedelta(milliseconds=run_ms) if one else self.now),
+        )
+
+
+def settle_batch(dialect: Dialect, settlements: Sequence[Settlement]) -> list[bool]:
+    """Settle in the caller's transaction. True for each whose lease was held; one lease is settled once."""
+    held = dialect.settle_completed(settlements)
+    rest = settlements if held is None else [one for one in settlements if one.move is not Move.COMPLETED]
+    settled = held or set()
+    if rest:
+        leases = dialect.take_leases(rest)
+        moves = Moves(dialect)
+        for one in rest:
+            lease = leases.pop(one.reservation.job_id, None) if _is_current(one.reservation, leases) else None
+            if lease is not None:
+                moves.settle(one, lease)
+                settled.add((lease.job_id, lease.lease_no))
+        moves.write()
+    return [_take_once(settled, one.reservation) for one in settlements]
+
+
+def _is_current(reservation: Reservation, leases: dict[UUID, Lease]) -> bool:
+    lease = leases.get(reservation.job_id)
+    return lease is not None and lease.lease_no == reservation.lease_no
+
+
+def _take_once(settled: set[tuple[UUID, int]], reservation: Reservation) -> bool:
+    key = (reservation.job_id, reservation.lease_no)
+    if key not in settled:
+        return False
+    settled.discard(key)
+    return True

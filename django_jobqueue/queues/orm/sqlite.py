@@ -1,0 +1,41 @@
+"""SQLite: one writer at a time, so every move takes the write lock first and needs no row locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from django_jobqueue.queues.orm.dialect import Dialect
+
+
+class SQLiteDialect(Dialect):
+    for_update = ""
+    skip_locked = ""
+
+    def to_id(self, value: UUID | None) -> Any:
+        return None if value is None else value.hex
+
+    def now(self) -> datetime:
+        """The host's clock: SQLite has no server, and its own clock has milliseconds only."""
+        return datetime.now(UTC)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE. A deferred transaction that writes later fails at once, without waiting, if another wrote."""
+        connection = self.connection
+        if connection.in_atomic_block:
+            with transaction.atomic(using=connection.alias):
+                yield
+            return
+        previous = connection.transaction_mode
+        connection.transaction_mode = "IMMEDIATE"
+        try:
+            with transaction.atomic(using=connection.alias):
+                yield
+        finally:
+            connection.transaction_mode = previous

@@ -1,0 +1,131 @@
+"""How an idle worker waits for work: a wake-up channel where the database has one, and looking again behind it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connections
+
+from django_jobqueue.conf import conf
+
+logger = logging.getLogger("django_jobqueue.queues")
+
+STEP_SECONDS = 0.2
+"""The longest a waiter sleeps without asking whether it was told to stop."""
+
+
+class Waiter:
+    """Sleeps. `poll_seconds` is how soon it says "look again" where nothing can wake it."""
+
+    poll_seconds = 0.1
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self._woken = threading.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """True when something may have happened before the timeout."""
+        if self._woken.is_set():
+            self._woken.clear()
+            return True
+        return self._wait(frozenset(queues), timeout)
+
+    def _wait(self, queues: frozenset[str], timeout: float) -> bool:
+        # Jitter, so that many idle workers don't ask at the same moment.
+        rest = min(timeout, self.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311
+        self._woken.wait(rest)
+        self._woken.clear()
+        return True
+
+    def close(self) -> None:
+        """Let go of a connection of its own, if it has one."""
+
+
+class DataVersionWaiter(Waiter):
+    """SQLite: `PRAGMA data_version` changes when another connection commits, and costs two microseconds to ask."""
+
+    ask_seconds = 0.005
+
+    def __init__(self, database: str) -> None:
+        super().__init__(database)
+        self._seen: tuple[int, int] | None = None
+
+    def _wait(self, queues: frozenset[str], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            version = self._version()
+            if version != self._seen:
+                self._seen = version
+                return True
+            if self._woken.wait(self.ask_seconds):
+                self._woken.clear()
+                return True
+        return False
+
+    def _version(self) -> tuple[int, int]:
+        connection = connections[self.database]
+        connection.ensure_connection()
+        raw = connection.connection
+        return id(raw), int(raw.execute("PRAGMA data_version").fetchone()[0])
+
+
+class NotifyWaiter(Waiter):
+    """PostgreSQL: LISTEN on a connection of its own; while that can't be had, polling."""
+
+    retry_seconds = 5.0
+
+    def __init__(self, database: str) -> None:
+        super().__init__(database)
+        self._listener: Any = None
+        self._retry_at = 0.0
+
+    def _wait(self, queues: frozenset[str], timeout: float) -> bool:
+        if not conf().NOTIFY or not self._listen():
+            return super()._wait(queues, timeout)
+        deadline = time.monotonic() + timeout
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                if self._listener.wait(queues, min(left, STEP_SECONDS)):
+                    return True
+                if self._woken.is_set():
+                    self._woken.clear()
+                    return True
+        except Exception as error:  # a wake-up channel that is cut off must never stop a worker
+            logger.warning("The LISTEN connection to %r was lost (%s); polling until it is back.", self.database, error)
+            self.close()
+            return True
+        return False
+
+    def _listen(self) -> bool:
+        if self._listener is None and time.monotonic() >= self._retry_at:
+            self._retry_at = time.monotonic() + self.retry_seconds
+            from django_jobqueue.queues.orm.notify import Listener  # needs psycopg, which is optional
+
+            try:
+                self._listener = Listener(connections[self.database])
+            except Exception as error:
+                logger.warning("Can't LISTEN on %r (%s); polling.", self.database, error)
+        return self._listener is not None
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+_WAITERS = {"sqlite": DataVersionWaiter, "postgresql": NotifyWaiter}
+
+
+def waiter_for(database: str) -> Waiter:
+    """The waiter for what kind of database this alias is."""
+    return _WAITERS.get(connections[database].vendor, Waiter)(database)
+
+

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+# A test on one of these databases needs the server of the same name.
+DATABASE_SERVICES = ("postgres", "mariadb")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`django_db(databases=["postgres"])` implies the marker `postgres`, see tests/services.py."""
+    for item in items:
+        for mark in item.iter_markers("django_db"):
+            for alias in set(mark.kwargs.get("databases") or ()) & set(DATABASE_SERVICES):
+                item.add_marker(alias)
+
+
+@pytest.fixture
+def child_env(django_db_setup: None) -> dict[str, str]:
+    """The environment in which a child process sees this run's test databases (`DJANGO_SETTINGS_MODULE` included)."""
+    from django.db import connections
+
+    names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
+    return os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "JOBQUEUE_TEST_DATABASE_NAMES": json.dumps(names),
+    }
