@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from django_jobqueue.compat import BaseTask, InvalidTask, TaskContext, TaskResult, task_backends
 from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import PayloadError, StoredFieldsInvalid
 from django_jobqueue.jobs import typed
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.jobs.priority import parse_priority
@@ -231,7 +232,7 @@ class Job:
         """The fields as JSON values."""
         hints = _hints(type(self))
         return {
-            field.name: typed.to_json(getattr(self, field.name), hints[field.name])
+            field.name: typed.to_json(getattr(self, field.name), hints[field.name], path=field.name)
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
         }
 
@@ -261,13 +262,19 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
+def _read(cls: type[Job], fields: Mapping[str, Any]) -> dict[str, Any]:
+    hints = _hints(cls)
+    try:
+        return {name: typed.from_json(value, hints[name], path=name) for name, value in fields.items()}
+    except PayloadError as error:
+        raise StoredFieldsInvalid(error.path, error.problem) from None
+
+
 def _runner(cls: type[Job]) -> Callable[..., Any]:
     """The function behind a typed job: it takes the stored fields, and passes for a function of the class's module."""
 
     def run(context: TaskContext, **fields: Any) -> Any:
-        hints = _hints(cls)
-        values = {name: typed.from_json(value, hints[name]) for name, value in fields.items()}
-        return cls(**values).handle(context)
+        return cls(**_read(cls, fields)).handle(context)
 
     run.__module__, run.__qualname__, run.__name__ = cls.__module__, cls.__qualname__, cls.__name__
     run.__doc__ = cls.__doc__

@@ -21,6 +21,10 @@ class PayloadError(JobQueueError, TypeError):
         return (type(self), (self.path, self.problem))
 
 
+class StoredFieldsInvalid(PayloadError):
+    """The stored fields of a typed job can't be read as the types its class declares now."""
+
+
 class InvalidPayload(JobQueueError, ValueError):
     """A job was described with a value out of range: queue name, delay, number of attempts."""
 
@@ -39,6 +43,10 @@ class UnknownTask(JobQueueError, LookupError):
 
 class SignatureMismatch(JobQueueError, TypeError):
     """The stored arguments don't fit the task's function any more."""
+
+
+class ResultError(JobQueueError, TypeError):
+    """The task has done its work, but what it returned can't be stored. It is not run again: that would do it twice."""
 
 
 class EnqueueError(JobQueueError):

@@ -16,6 +16,7 @@ class DeadLetterJob(models.Model):
         PAYLOAD_INVALID = "payload_invalid", _("arguments can't be decoded")
         SIGNATURE_MISMATCH = "signature_mismatch", _("arguments don't fit the task")
         WORKER_LOST = "worker_lost", _("brought its workers down")
+        RESULT_INVALID = "result_invalid", _("its result can't be stored")
         EXPIRED = "expired", _("expired")
 
     id = models.UUIDField(primary_key=True, editable=False)

@@ -1,0 +1,98 @@
+"""What becomes of a job that ran: done, again, later, never. Pure: nothing is stored here."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import NamedTuple
+
+from django_jobqueue.exceptions import (
+    Discard,
+    PayloadError,
+    ResultError,
+    Retry,
+    SignatureMismatch,
+    Snooze,
+    StoredFieldsInvalid,
+    UnknownTask,
+)
+from django_jobqueue.jobs.retry import RetryStrategy
+from django_jobqueue.lifecycle.errors import describe
+from django_jobqueue.lifecycle.policy import DEFAULT, retry_strategy
+from django_jobqueue.models import DeadLetterJob
+from django_jobqueue.queues.base import Move, Reservation, Settlement
+
+logger = logging.getLogger("django_jobqueue")
+
+Reason = DeadLetterJob.Reason
+
+
+class Timing(NamedTuple):
+    """Milliseconds from claim to start, and from start to end."""
+
+    start_ms: int = 0
+    run_ms: int = 0
+
+
+_NEVER_RAN: dict[type[Exception], str] = {
+    UnknownTask: Reason.UNKNOWN_TASK,
+    PayloadError: Reason.PAYLOAD_INVALID,
+    SignatureMismatch: Reason.SIGNATURE_MISMATCH,
+}
+
+
+def completed(reservation: Reservation, result: str, timing: Timing) -> Settlement:
+    """The task returned; `result` is its encoded value."""
+    return Settlement(
+        reservation, Move.COMPLETED, result=result, start_ms=timing.start_ms, run_ms=timing.run_ms
+    )
+
+
+def released(reservation: Reservation) -> Settlement:
+    """The task was not started, or was interrupted by a shutdown: back to its place in the line."""
+    return Settlement(reservation, Move.RELEASED)
+
+
+def not_runnable(reservation: Reservation, problem: UnknownTask | PayloadError | SignatureMismatch) -> Settlement:
+    """The job can't even be started. No retry would change that; an operator, or a new release, may."""
+    reason = next(reason for kind, reason in _NEVER_RAN.items() if isinstance(problem, kind))
+    return Settlement(reservation, Move.DEAD, error=describe(problem), reason=reason)
+
+
+def failed(
+    reservation: Reservation, exception: BaseException, strategy: RetryStrategy | None, timing: Timing
+) -> Settlement:
+    """The task raised. A failed job runs again while both its strategy and `max_attempts` allow it."""
+    base = Settlement(
+        reservation, Move.DEAD, error=describe(exception), start_ms=timing.start_ms, run_ms=timing.run_ms
+    )
+    if isinstance(exception, Snooze):
+        return base._replace(move=Move.SNOOZE, delay=exception.delay)
+    if isinstance(exception, Discard):
+        return base._replace(reason=Reason.DISCARDED)
+    if isinstance(exception, StoredFieldsInvalid):
+        return base._replace(reason=Reason.PAYLOAD_INVALID)
+    if isinstance(exception, ResultError):
+        return base._replace(reason=Reason.RESULT_INVALID)
+    delay = _retry_delay(reservation, exception, retry_strategy(strategy))
+    if delay is None:
+        return base._replace(reason=Reason.EXHAUSTED)
+    return base._replace(move=Move.RETRY, delay=delay)
+
+
+def _retry_delay(reservation: Reservation, exception: BaseException, strategy: RetryStrategy) -> float | None:
+    """Seconds until the next attempt; None: there is none."""
+    attempt = reservation.attempt
+    if attempt >= reservation.max_attempts:
+        return None
+    if isinstance(exception, Retry):
+        return exception.delay if exception.delay is not None else _delay(strategy, attempt)
+    try:
+        return _delay(strategy, attempt) if strategy.should_retry(attempt, exception) else None
+    except Exception:  # a strategy of the project's own that fails must not decide that the job is lost
+        logger.exception("The retry strategy of %s failed; the default one is used.", reservation.task)
+        return _delay(DEFAULT, attempt)
+
+
+def _delay(strategy: RetryStrategy, attempt: int) -> float:
+    return max(0.0, strategy.delay(attempt, random.random).total_seconds())

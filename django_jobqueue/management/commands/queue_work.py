@@ -1,0 +1,58 @@
+"""`manage.py queue_work`: run jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import autoreload
+
+from django_jobqueue.compat import InvalidTaskBackend
+from django_jobqueue.queues import get_queue
+from django_jobqueue.workers.shutdown import run_until_signalled, stop_before_reload
+from django_jobqueue.workers.worker import Counters, Limits, Worker
+
+
+class Command(BaseCommand):
+    help = "Run jobs until told to stop (SIGTERM or Ctrl-C finish the running job; a second one gives it back)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--queues", default="", help="Comma-separated, in strict order: the first is emptied first. Default: all."
+        )
+        parser.add_argument("--backend", default="default", help="Entry of TASKS (default: default).")
+        end = parser.add_mutually_exclusive_group()
+        end.add_argument("--drain", action="store_true", help="Stop when no job is ready.")
+        end.add_argument("--once", action="store_true", help="Run one job, if there is one, and stop.")
+        parser.add_argument("--max-jobs", type=_positive, metavar="N", help="Stop after N jobs.")
+        parser.add_argument("--autoreload", action="store_true", help="Restart when code changes. For development.")
+
+    def handle(self, **options: Any) -> None:
+        try:
+            queue = get_queue(options["backend"])
+        except InvalidTaskBackend as error:
+            raise CommandError(str(error)) from None
+        names = [name.strip() for name in options["queues"].split(",") if name.strip()]
+        limits = Limits(
+            drain=options["drain"] or options["once"],
+            max_jobs=1 if options["once"] else options["max_jobs"],
+        )
+        worker = Worker(queue, names, limits)
+        if options["autoreload"]:
+            stop_before_reload(worker)
+            autoreload.run_with_reloader(worker.run)
+            return
+        self._say(worker, run_until_signalled(worker), options["verbosity"])
+
+    def _say(self, worker: Worker, counters: Counters, verbosity: int) -> None:
+        if verbosity > 0:
+            done = {move.value: count for move, count in counters.by_move.items() if count}
+            words = ", ".join(f"{count} {name}" for name, count in done.items()) or "nothing to do"
+            self.stdout.write(f"{worker.identity.name}: {words}")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value

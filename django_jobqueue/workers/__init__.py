@@ -1,0 +1,1 @@
+"""Who runs it: the worker, and the execution of one job."""

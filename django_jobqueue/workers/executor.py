@@ -1,0 +1,151 @@
+"""One job, from claim to decision: decode, look up, check the call, run, record what came of it.
+
+Whatever the job does, `run` gives a `Settlement`; only an interruption of the worker itself passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+
+from django_jobqueue.compat import (
+    TaskContext,
+    TaskResult,
+    TaskResultStatus,
+    backend_of,
+    task_finished,
+    task_started,
+)
+from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import PayloadError, ResultError, SignatureMismatch, UnknownTask
+from django_jobqueue.jobs import codec
+from django_jobqueue.jobs.registry import TaskDefinition, lookup
+from django_jobqueue.lifecycle import outcomes, results
+from django_jobqueue.queues.base import Move, Queue, Reservation, Settlement
+from django_jobqueue.signals import job_dead, job_retrying
+
+logger = logging.getLogger("django_jobqueue.worker")
+
+
+class Interrupted(BaseException):
+    """Raised into a running job when its worker has no more time for it. The job is released, not failed."""
+
+
+class Executor:
+    """Runs jobs of one queue, in this thread."""
+
+    def __init__(self, queue: Queue, worker: UUID, around: type[AbstractContextManager[Any]] = nullcontext) -> None:
+        self.queue = queue
+        self.worker = worker
+        self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
+        self._around = around
+        self._sender = type(backend_of(queue.alias))
+
+    def run(self, reservation: Reservation, received_at: float) -> Settlement:
+        """Run one job. `received_at` is when it was claimed, on the monotonic clock in seconds.
+
+        Raises `Interrupted` (and what else is in `passes_through`) when the worker is stopped during the job.
+        """
+        try:
+            definition = lookup(reservation.task)
+            args, kwargs = codec.decode_call(reservation.args)
+            definition.bind(args, kwargs)
+        except (UnknownTask, PayloadError, SignatureMismatch) as problem:
+            return self._not_runnable(reservation, problem)
+        start = time.monotonic()
+        task = results.task_with(
+            definition.task, backend=self.queue.alias, queue_name=reservation.queue, priority=reservation.priority
+        )
+        result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
+        start_ms = _ms(start - received_at)
+        _tell(task_started, self._sender, task_result=result)
+        try:
+            value = self._call(definition, result)
+            encoded = _encode(value)
+        except self.passes_through:
+            raise
+        except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
+            return self._failed(reservation, definition, result, exception, outcomes.Timing(start_ms, _since(start)))
+        run_ms = _since(start)
+        results.finish(result, value if encoded is _NONE else codec.decode(encoded), run_ms)
+        _tell(task_finished, self._sender, task_result=result)
+        return outcomes.completed(reservation, "" if encoded is _NONE else encoded, outcomes.Timing(start_ms, run_ms))
+
+    def _call(self, definition: TaskDefinition, result: TaskResult) -> Any:
+        leading = (TaskContext(task_result=result),) if definition.takes_context else ()
+        call = async_to_sync(definition.func) if definition.is_async else definition.func
+        with self._around():
+            return call(*leading, *result.args, **result.kwargs)
+
+    def _failed(
+        self,
+        reservation: Reservation,
+        definition: TaskDefinition,
+        result: TaskResult,
+        exception: BaseException,
+        timing: outcomes.Timing,
+    ) -> Settlement:
+        settlement = outcomes.failed(reservation, exception, definition.retry, timing)
+        error = settlement.error
+        status = TaskResultStatus.FAILED if settlement.move is Move.DEAD else TaskResultStatus.READY
+        results.fail(result, status, error.class_path, error.traceback, timing.run_ms)
+        if settlement.move is Move.DEAD:
+            _tell(task_finished, self._sender, task_result=result)
+        self._report(settlement, exception)
+        return settlement
+
+    def _not_runnable(
+        self, reservation: Reservation, problem: UnknownTask | PayloadError | SignatureMismatch
+    ) -> Settlement:
+        settlement = outcomes.not_runnable(reservation, problem)
+        self._report(settlement, problem)
+        return settlement
+
+    def _report(self, settlement: Settlement, exception: BaseException) -> None:
+        job, error = settlement.reservation, settlement.error
+        sender = type(self.queue)
+        if settlement.move is Move.DEAD:
+            logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, error.class_path)
+            _tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
+        elif settlement.move is Move.RETRY:
+            logger.warning(
+                "Job %s (%s) failed at attempt %d of %d, again in %.1f s. %s",
+                job.job_id,
+                job.task,
+                job.attempt,
+                job.max_attempts,
+                settlement.delay,
+                error.class_path,
+            )
+            _tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
+
+
+_NONE = "null"
+
+
+def _encode(value: Any) -> str:
+    if value is None:
+        return _NONE
+    try:
+        return codec.encode(value, max_bytes=conf().MAX_RESULT_BYTES, root="return value")
+    except Exception as problem:
+        raise ResultError(f"the task has run, but what it returned can't be stored: {problem}") from problem
+
+
+def _tell(signal: Any, sender: Any, **arguments: Any) -> None:
+    """Send a signal. A receiver that raises is logged by Django and changes nothing for the job."""
+    if signal.receivers:
+        signal.send_robust(sender, **arguments)
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1_000))
+
+
+def _since(start: float) -> int:
+    return _ms(time.monotonic() - start)

@@ -1,0 +1,95 @@
+"""What a worker holds between claim and settlement: jobs not started yet, and decisions not stored yet.
+
+Shared by the thread that runs jobs and the one that flushes; everything happens under one lock, in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django_jobqueue.queues.base import Reservation, Settlement
+
+
+class Held(NamedTuple):
+    """A reservation and when it arrived, on the monotonic clock in seconds."""
+
+    reservation: Reservation
+    received_at: float
+
+
+class Outbox:
+    """Jobs waiting to be started, the one that runs, and settlements waiting to be stored."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unstarted: deque[Held] = deque()
+        self._settlements: list[Settlement] = []
+        self._oldest: float | None = None
+        self._started_at: float | None = None
+
+    def receive(self, reservations: Sequence[Reservation]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._unstarted.extend(Held(one, now) for one in reservations)
+
+    def start_next(self) -> Held | None:
+        """The next job to run, or None. It counts as started from here on."""
+        with self._lock:
+            if not self._unstarted:
+                return None
+            self._started_at = time.monotonic()
+            return self._unstarted.popleft()
+
+    def finish(self, settlement: Settlement) -> None:
+        """The running job ended."""
+        with self._lock:
+            self._started_at = None
+            self._add(settlement)
+
+    def add(self, settlements: Sequence[Settlement]) -> None:
+        with self._lock:
+            for settlement in settlements:
+                self._add(settlement)
+
+    def _add(self, settlement: Settlement) -> None:
+        self._settlements.append(settlement)
+        if self._oldest is None:
+            self._oldest = time.monotonic()
+
+    def take_unstarted(self) -> list[Reservation]:
+        """All jobs not started, taken out: whoever takes them gives them back to the store."""
+        with self._lock:
+            taken = [held.reservation for held in self._unstarted]
+            self._unstarted.clear()
+            return taken
+
+    def take_settlements(self) -> list[Settlement]:
+        with self._lock:
+            taken, self._settlements, self._oldest = self._settlements, [], None
+            return taken
+
+    def put_back(self, settlements: Sequence[Settlement]) -> None:
+        """The store did not answer: first in line for the next try."""
+        with self._lock:
+            self._settlements = [*settlements, *self._settlements]
+            self._oldest = time.monotonic() if self._settlements else None
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds the oldest decision has been waiting."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    @property
+    def running_for(self) -> float:
+        """Seconds the running job has been running; 0 when none is."""
+        started = self._started_at
+        return 0.0 if started is None else time.monotonic() - started
+
+    @property
+    def has_unstarted(self) -> bool:
+        return bool(self._unstarted)

@@ -1,0 +1,29 @@
+"""How many jobs to take at once: as many as fit in a small time budget, by what jobs have taken lately."""
+
+from __future__ import annotations
+
+_GROWTH = 4
+_WEIGHT = 0.5
+
+
+class Pace:
+    """Prefetch by time, not by count: many tiny jobs per round trip, and never a second slow one in hand."""
+
+    def __init__(self, budget_seconds: float, most: int) -> None:
+        self._budget = budget_seconds
+        self._most = most
+        self._limit = 1
+        self._mean: float | None = None
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    def ran(self, jobs: int, seconds: float) -> None:
+        """A batch of `jobs` took `seconds`. The limit grows by steps, so that one lucky batch doesn't hoard."""
+        if jobs < 1:
+            return
+        mean = seconds / jobs
+        self._mean = mean if self._mean is None else _WEIGHT * mean + (1 - _WEIGHT) * self._mean
+        fits = int(self._budget / self._mean) if self._mean > 0 else self._most
+        self._limit = max(1, min(self._most, fits, self._limit * _GROWTH))
