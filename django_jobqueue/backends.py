@@ -109,13 +109,14 @@ class DatabaseBackend(BaseTaskBackend):  # type: ignore[misc]
 
 
 def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) -> JobPayload:
-    if isinstance(call, Mapping):
+    if isinstance(call, Mapping) and all(isinstance(name, str) for name in call):
         args, kwargs = (), dict(call)
     elif isinstance(call, list | tuple):
         args, kwargs = tuple(call), {}
     else:
         raise InvalidPayload(
-            f"call {position}: give keyword arguments as a mapping or positional ones as a list, not {call!r:.100}"
+            f"call {position}: give keyword arguments as a mapping from their names or positional ones as a list, "
+            f"not {call!r:.100}"
         )
     try:
         return JobPayload(**job_fields(task, args, kwargs))

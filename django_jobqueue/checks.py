@@ -9,8 +9,9 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from django_jobqueue.compat import TASK_FRAMEWORK_APP
+from django_jobqueue.compat import TASK_FRAMEWORK_APP, InvalidTaskBackend, task_backends
 from django_jobqueue.conf import problems
+from django_jobqueue.decorators import JobTask
 
 
 @register("jobqueue")
@@ -30,10 +31,13 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
 
 
 def _no_backend() -> Iterator[CheckMessage]:
-    configured = getattr(settings, "TASKS", None) or {}
-    if not any("django_jobqueue" in str(entry.get("BACKEND", "")) for entry in configured.values()) and not configured:
+    try:
+        kinds = [getattr(backend, "task_class", object) for backend in task_backends.all()]
+    except InvalidTaskBackend:  # told by the check of the task framework itself
+        return
+    if not any(issubclass(kind, JobTask) for kind in kinds):
         yield Warning(
-            "django_jobqueue is installed, but TASKS has no backend, so nothing can be enqueued.",
+            "django_jobqueue is installed, but none of its backends is in TASKS, so nothing can be enqueued with it.",
             hint="TASKS = {'default': {'BACKEND': 'django_jobqueue.backends.DatabaseBackend'}}",
             id="jobqueue.W001",
         )

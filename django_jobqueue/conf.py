@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from django.conf import settings
@@ -65,22 +66,23 @@ def problems(given: Any) -> list[str]:
         return [f"JOBQUEUE must be a dictionary, not {type(given).__name__}."]
     known = {field.name: field.default for field in fields(Conf)}
     found = [unknown_key("JOBQUEUE", key, known) for key in given if key not in known]
-    for key in known.keys() & given.keys():
+    for key in sorted(known.keys() & given.keys()):
         found += _wrong_value(key, given[key], known[key])
     return found
 
 
 def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
     if key == "RETRY":
-        fits = value is None or (hasattr(value, "should_retry") and hasattr(value, "delay"))
+        is_strategy = hasattr(value, "should_retry") and hasattr(value, "delay") and not isinstance(value, type)
+        fits = value is None or is_strategy
         return [] if fits else [f"JOBQUEUE['RETRY'] must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
     if isinstance(default, bool):
         return [] if isinstance(value, bool) else [f"JOBQUEUE[{key!r}] must be True or False, not {value!r}."]
     kinds = (int,) if isinstance(default, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         return [f"JOBQUEUE[{key!r}] must be a {'whole ' if kinds == (int,) else ''}number, not {value!r}."]
-    if key in _POSITIVE and not value > 0:
-        return [f"JOBQUEUE[{key!r}] must be greater than zero, not {value!r}."]
+    if key in _POSITIVE and not 0 < value < inf:
+        return [f"JOBQUEUE[{key!r}] must be greater than zero, and finite, not {value!r}."]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +18,13 @@ from django.utils import timezone
 
 from django_jobqueue.compat import BaseTask, InvalidTask, TaskContext, TaskResult, task_backends
 from django_jobqueue.conf import conf
-from django_jobqueue.exceptions import PayloadError, StoredFieldsInvalid
+from django_jobqueue.exceptions import InvalidPriority, PayloadError, StoredFieldsInvalid
 from django_jobqueue.jobs import typed
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.jobs.priority import parse_priority
 from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, TaskDefinition, is_registered, lookup, register
 from django_jobqueue.jobs.retry import RetryStrategy
 from django_jobqueue.lifecycle.policy import retry_strategy
-
-_POLICY = ("retry", "timeout", "registry_name", "unique_key", "concurrency_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +42,12 @@ class JobTask(BaseTask):  # type: ignore[misc]
     concurrency_key: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "priority", _priority(self.priority))
+        if self.run_after is not None and not isinstance(self.run_after, datetime):
+            raise InvalidTask(f"run_after must be a datetime or a timedelta, not {self.run_after!r}")
         # Explicit super: the zero-argument one is broken by slots.
         super(JobTask, self).__post_init__()
-        if self.retry is not None and not isinstance(self.retry, RetryStrategy):
-            raise InvalidTask(f"retry must be a strategy such as ExponentialBackoff(), not {self.retry!r}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise InvalidTask(f"timeout must be a number of seconds greater than 0, not {self.timeout!r}")
+        _check_policy(self.retry, self.timeout)
         if len(self.stored_name) > MAX_NAME_LENGTH:
             raise InvalidTask(f"the name of a task may have {MAX_NAME_LENGTH} characters: {self.stored_name[:300]}")
         if not is_registered(self.stored_name) or lookup(self.stored_name).func is not self.func:
@@ -67,18 +66,19 @@ class JobTask(BaseTask):  # type: ignore[misc]
         backend: str | None = None,
         unique_key: str | None = None,
         concurrency_key: str | None = None,
-        retry: RetryStrategy | None = None,
         timeout: float | None = None,
     ) -> Self:
-        """A copy with other values. `run_after` may be a moment or a span from now."""
+        """A copy with other values. `run_after` may be a moment or a span from now.
+
+        The retry strategy stays the task's own: it is not stored with a job, so the worker would not know another one.
+        """
         given = {
-            "priority": None if priority is None else parse_priority(priority),
+            "priority": priority,
             "queue_name": queue_name,
-            "run_after": timezone.now() + run_after if isinstance(run_after, timedelta) else run_after,
+            "run_after": _from_now(run_after) if isinstance(run_after, timedelta) else run_after,
             "backend": backend,
             "unique_key": unique_key,
             "concurrency_key": concurrency_key,
-            "retry": retry,
             "timeout": timeout,
         }
         return replace(self, **{key: value for key, value in given.items() if value is not None})
@@ -92,6 +92,32 @@ class JobTask(BaseTask):  # type: ignore[misc]
 
     def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return job_fields(self, args, kwargs)
+
+
+def _priority(value: Any) -> Any:
+    """The number behind a name. Numbers are left to Django's own validation, and its words."""
+    if isinstance(value, int | float) and not math.isnan(value):
+        return value
+    try:
+        return parse_priority(value)
+    except InvalidPriority as error:
+        raise InvalidTask(str(error)) from None
+
+
+def _from_now(span: timedelta) -> datetime:
+    try:
+        return timezone.now() + span
+    except OverflowError:
+        raise InvalidTask(f"run_after is further away than dates go: {span}") from None
+
+
+def _check_policy(retry: Any, timeout: Any) -> None:
+    attempts = getattr(retry, "max_attempts", None)
+    if retry is not None and not (isinstance(retry, RetryStrategy) and isinstance(attempts, int) and attempts >= 1):
+        raise InvalidTask(f"retry must be a strategy such as ExponentialBackoff(), with max_attempts, not {retry!r}")
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout < math.inf):
+        raise InvalidTask(f"timeout must be a number of seconds greater than 0, not {timeout!r}")
 
 
 def job_fields(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,33 +169,47 @@ def task(
     retry: RetryStrategy | None = None,
     timeout: float | None = None,
     name: str = "",
+    **more: Any,
 ) -> Any:
     """Make a module-level function a task, on every supported Django.
 
     `retry` says whether and when a failed job runs again, `timeout` is in seconds, `name` is what is stored with its
-    jobs: give one and the function may be moved without losing jobs. Raises `InvalidTask` for what can't be run.
+    jobs: give one and the function may be moved without losing jobs. `more` is for the fields of a task class of your
+    own. Raises `InvalidTask` for what can't be run.
     """
+    if "run_after" in more:
+        raise TypeError(
+            "run_after cannot be defined statically with the @task decorator. Use .using(run_after=...) for each job."
+        )
 
     def wrap(func: Callable[..., Any]) -> JobTask:
-        kind = getattr(task_backends[backend], "task_class", JobTask)
-        if not issubclass(kind, JobTask):
-            raise InvalidTask(
-                f"TASKS[{backend!r}] is {type(task_backends[backend]).__name__}, not a django_jobqueue backend: use the "
-                f"task decorator of that backend, or another entry of TASKS."
-            )
-        made: JobTask = kind(
+        made: JobTask = _task_class(backend)(
             func=func,
-            priority=parse_priority(priority),
+            priority=priority,
             queue_name=queue_name,
             backend=backend,
+            run_after=None,
             takes_context=takes_context,
             retry=retry,
             timeout=timeout,
             registry_name=name,
+            **more,
         )
         return made
 
     return wrap(function) if function is not None else wrap
+
+
+def _task_class(alias: str) -> Any:
+    """The class that the backend `alias` makes tasks of."""
+    backend = task_backends[alias]
+    kind = getattr(backend, "task_class", JobTask)
+    if not issubclass(kind, JobTask):
+        raise InvalidTask(
+            f"TASKS[{alias!r}] is {type(backend).__name__}, not a django_jobqueue backend: use the task decorator of "
+            f"that backend, or another entry of TASKS."
+        )
+    return kind
 
 
 class Job:
@@ -202,12 +242,12 @@ class Job:
         dataclass(frozen=True)(cls)
         if abstract:
             return
-        kind = task_backends[backend].task_class
-        cls.job_task = kind(
+        cls.job_task = _task_class(backend)(
             func=_runner(cls),
-            priority=parse_priority(priority),
+            priority=priority,
             queue_name=queue_name,
             backend=backend,
+            run_after=None,
             takes_context=True,
             retry=retry,
             timeout=timeout,
@@ -234,6 +274,7 @@ class Job:
         return {
             field.name: typed.to_json(getattr(self, field.name), hints[field.name], path=field.name)
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if field.init
         }
 
     def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

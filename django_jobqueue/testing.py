@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections
 
 from django_jobqueue.compat import TaskResult
 from django_jobqueue.lifecycle.outcomes import released
@@ -14,6 +15,7 @@ from django_jobqueue.lifecycle.results import find
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
 from django_jobqueue.workers.executor import Executor, Interrupted
+from django_jobqueue.workers.hygiene import clean_connections
 
 
 def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResult]:
@@ -26,9 +28,9 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
     queue = get_queue(backend)
     worker = WorkerIdentity(name="run_all")
     queue.join(worker)
-    executor = Executor(queue, worker.id, around=savepoints)
+    executor = Executor(queue, worker.id, around=isolation)
     executor.passes_through = (KeyboardInterrupt, Interrupted)
-    ran: list[TaskResult] = []
+    ran: list[TaskResult | None] = []
     try:
         while (job := queue.pop((), worker.id)) is not None:
             if len(ran) >= max_jobs:
@@ -40,32 +42,48 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
                 queue.settle([released(job)])
                 raise
             queue.settle([settlement])
-            result = find(queue, job.job_id)
-            if result is not None:
-                ran.append(result)
+            ran.append(find(queue, job.job_id))
     finally:
         queue.leave(worker.id)
-    return ran
+    return [result for result in ran if result is not None]
 
 
 @contextmanager
-def savepoints() -> Iterator[None]:
-    """A savepoint on every connection that is in a transaction; rolled back only where a job broke it."""
+def isolation() -> Iterator[None]:
+    """What a job leaves of its transactions, it leaves to nobody.
+
+    Inside a transaction (a `TestCase`) a job runs behind a savepoint, rolled back only when the job broke it; outside,
+    its connections are cleaned as a worker does it.
+    """
+    open_before = [one for one in connections.all(initialized_only=True) if one.in_atomic_block]
     with ExitStack() as stack:
-        for connection in connections.all(initialized_only=True):
-            if connection.in_atomic_block and not connection.needs_rollback:
-                stack.enter_context(_savepoint(connection.alias))
+        stack.callback(clean_connections, spare={one.alias for one in open_before})
+        for connection in open_before:
+            if not connection.needs_rollback:
+                stack.enter_context(_savepoint(connection))
         yield
 
 
 @contextmanager
-def _savepoint(alias: str) -> Iterator[None]:
-    mark = transaction.savepoint(using=alias)
+def _savepoint(connection: Any) -> Iterator[None]:
+    mark = connection.savepoint()
+    blocks, savepoints = len(connection.atomic_blocks), len(connection.savepoint_ids)
+    connection.savepoint_ids.append(mark)  # so that a rollback forgets what the job wanted done on commit
     try:
         yield
     finally:
-        if transaction.get_rollback(using=alias):
-            transaction.set_rollback(False, using=alias)
-            transaction.savepoint_rollback(mark, using=alias)
-        else:
-            transaction.savepoint_commit(mark, using=alias)
+        left_open = len(connection.atomic_blocks) > blocks
+        del connection.atomic_blocks[blocks:], connection.savepoint_ids[savepoints:]
+        if left_open or connection.needs_rollback or not _released(connection, mark):
+            connection.needs_rollback = False
+            connection.savepoint_rollback(mark)
+            connection.savepoint_commit(mark)
+
+
+def _released(connection: Any, mark: str) -> bool:
+    """PostgreSQL refuses in a transaction in which any statement failed, even one that the job caught."""
+    try:
+        connection.savepoint_commit(mark)
+    except DatabaseError:
+        return False
+    return True

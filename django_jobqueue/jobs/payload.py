@@ -13,10 +13,15 @@ from uuid import UUID
 from django_jobqueue.exceptions import InvalidPayload
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.jobs.ids import uuid7
-from django_jobqueue.jobs.priority import QueuePriority, parse_priority
+from django_jobqueue.jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QueuePriority, parse_priority
+from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, is_registered, lookup
 
 MAX_DELAY_SECONDS = 100 * 366 * 86_400
 """A delay over a hundred years is a mistake, and overflows the dates of some databases."""
+MAX_ATTEMPTS = 32_000
+MAX_KEY_LENGTH = 200
+_YEARS = range(1000, 9999)
+"""What every database takes as a date, in every time zone."""
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}\Z")
 
@@ -45,24 +50,33 @@ class JobPayload:
     times_retried: int = 0
 
     def __post_init__(self) -> None:
-        if not _QUEUE_NAME.match(self.queue):
+        if not isinstance(self.queue, str) or not _QUEUE_NAME.match(self.queue):
             raise InvalidPayload(
-                f"queue name {self.queue[:120]!r}: use 1 to 100 letters, digits, dots, dashes and underscores"
+                f"queue name {self.queue!r:.120}: use 1 to 100 letters, digits, dots, dashes and underscores"
             )
-        if not 1 <= self.max_attempts <= 32_000:
-            raise InvalidPayload(f"max_attempts must be between 1 and 32,000, not {self.max_attempts!r}")
+        _check_text("task", self.task, 1, MAX_NAME_LENGTH)
+        _check_whole("priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
+        _check_whole("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         if self.delay is not None or self.run_after is not None:
             self._check_start()
-        if self.unique_key is not None and not 1 <= len(self.unique_key) <= 200:
-            raise InvalidPayload("unique_key must have 1 to 200 characters")
+        if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout < math.inf):
+            raise InvalidPayload(f"timeout must be a number of seconds greater than 0, not {self.timeout!r}")
+        if self.unique_key is not None:
+            _check_text("unique_key", self.unique_key, 1, MAX_KEY_LENGTH)
+        if self.concurrency_key != "":
+            _check_text("concurrency_key", self.concurrency_key, 0, MAX_KEY_LENGTH)
 
     def _check_start(self) -> None:
         if self.delay is not None and self.run_after is not None:
             raise InvalidPayload("give a delay or run_after, not both")
-        if self.delay is not None and not (math.isfinite(self.delay) and 0 <= self.delay <= MAX_DELAY_SECONDS):
+        if self.delay is not None and not (_is_number(self.delay) and 0 <= self.delay <= MAX_DELAY_SECONDS):
             raise InvalidPayload(f"delay must be between 0 seconds and a hundred years, not {self.delay!r}")
-        if self.run_after is not None and self.run_after.tzinfo is None:
+        if self.run_after is None:
+            return
+        if not isinstance(self.run_after, datetime) or self.run_after.utcoffset() is None:
             raise InvalidPayload("run_after must be an aware datetime (with a time zone); django.utils.timezone.now() is")
+        if self.run_after.year not in _YEARS:
+            raise InvalidPayload(f"run_after must be between the years 1000 and 9998, not {self.run_after!r}")
 
     @property
     def is_delayed(self) -> bool:
@@ -80,7 +94,10 @@ class JobPayload:
         delay: timedelta | float | None = None,
         **options: Any,
     ) -> Self:
-        """A job for `task`: a task, a typed job, or a registered name. Without a delay it is ready at once.
+        """A job for `task`: a task, a typed job, or a name. Without a delay it is ready at once.
+
+        A name that is registered in this process stands for its task; with any other, the queue, the priority and the
+        number of attempts are what is given here, else "default", 0 and 1.
 
         Raises `PayloadError` for arguments that can't be stored, `InvalidPayload` and `InvalidPriority` for the rest.
         """
@@ -90,7 +107,7 @@ class JobPayload:
         if priority is not None:
             base["priority"] = parse_priority(priority)
         if delay is not None:
-            base["delay"] = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+            base["delay"] = delay.total_seconds() if isinstance(delay, timedelta) else delay
         return cls(**{**base, **options})
 
     @classmethod
@@ -119,9 +136,35 @@ class JobPayload:
 
 
 def _base(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    known = lookup(task).task if isinstance(task, str) and is_registered(task) else task
+    describe = None if isinstance(task, type) else getattr(known, "job_fields", None)
+    if describe is not None:
+        return dict(describe(args, kwargs))
     if isinstance(task, str):
         return {"task": task, "args": encode_call(args, kwargs)}
-    describe = getattr(task, "job_fields", None)
-    if describe is None:
-        raise InvalidPayload(f"{task!r} is not a task: use @task, a subclass of Job, or a registered name")
-    return dict(describe(args, kwargs))
+    raise InvalidPayload(f"{task!r} is not a task: use @task, an instance of a Job, or a registered name")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidPayload(f"{name} must be a whole number between {least:,} and {most:,}, not {value!r:.60}")
+
+
+def _check_text(name: str, value: Any, least: int, most: int) -> None:
+    """Text that fits its column, without NUL and lone surrogates: no database takes both."""
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        raise InvalidPayload(f"{name} must have {least} to {most} characters, not {value!r:.60}")
+    if "\x00" in value or not (value.isascii() or _is_unicode(value)):
+        raise InvalidPayload(f"{name} holds what no database stores: {value!r:.60}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from django_jobqueue.exceptions import SignatureMismatch, UnknownTask
 from django_jobqueue.jobs.retry import RetryStrategy
 
 MAX_NAME_LENGTH = 255
+_MAX_SHAPES = 64
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,28 @@ class TaskDefinition:
         return inspect.iscoroutinefunction(self.func)
 
     @cached_property
-    def _accepts_anything(self) -> bool:
-        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
-        return inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD in kinds
+    def _shapes(self) -> set[tuple[int | str, ...]]:
+        """Calls known to fit, as (number of positional arguments, names): binding costs more than the rest of a job."""
+        return set()
 
     @cached_property
     def _signature(self) -> inspect.Signature:
-        return inspect.signature(self.func)
+        # Not what it wraps: a decorator may pass other arguments on than it takes.
+        return inspect.signature(self.func, follow_wrapped=False)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise `SignatureMismatch` when the function can't be called this way. It is not called."""
-        if self._accepts_anything:
+        shape = (len(args), *kwargs)
+        if shape in self._shapes:
             return
         leading = (None,) if self.takes_context else ()
         try:
             self._signature.bind(*leading, *args, **kwargs)
         except TypeError as error:
-            raise SignatureMismatch(f"{self.name}{self._signature}: {error}") from None
+            names = ", ".join(self._signature.parameters)  # no defaults: who knows what printing one would do
+            raise SignatureMismatch(f"{self.name}({names}): {error}") from None
+        if len(self._shapes) < _MAX_SHAPES:
+            self._shapes.add(shape)
 
 
 _definitions: dict[str, TaskDefinition] = {}

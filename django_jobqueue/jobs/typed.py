@@ -39,7 +39,7 @@ def to_json(value: Any, annotation: Any, *, path: str = "value") -> Any:
 
 
 def from_json(data: Any, annotation: Any, *, path: str = "value") -> Any:
-    """The value that `to_json` wrote as `data`. Whatever the data is, raises nothing but PayloadError."""
+    """The value that `to_json` wrote as `data` (as `codec.decode` gave it back). Raises nothing but PayloadError."""
     with _only_payload_errors(path):
         return _schema(annotation).load(data, path)
 

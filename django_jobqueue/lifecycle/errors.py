@@ -32,7 +32,10 @@ def describe(exception: BaseException) -> ErrorRecord:
 
 
 def class_path(kind: type[BaseException]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    except BaseException:  # both may be made of anything, by the class or its metaclass
+        return "an exception class without a name"
 
 
 def clean(text: str, limit: int) -> str:
@@ -47,7 +50,7 @@ def clean(text: str, limit: int) -> str:
 
 def _message(exception: BaseException) -> str:
     try:
-        return str(exception)
+        return str.__str__(str(exception))  # a subclass of str may do anything when it is cut
     except BaseException as error:  # a task's own exception class may be broken too
         return f"<str() of the exception raised {type(error).__name__}>"
 

@@ -16,6 +16,7 @@ from django_jobqueue.exceptions import (
     StoredFieldsInvalid,
     UnknownTask,
 )
+from django_jobqueue.jobs.payload import MAX_DELAY_SECONDS
 from django_jobqueue.jobs.retry import RetryStrategy
 from django_jobqueue.lifecycle.errors import describe
 from django_jobqueue.lifecycle.policy import DEFAULT, retry_strategy
@@ -67,7 +68,7 @@ def failed(
         reservation, Move.DEAD, error=describe(exception), start_ms=timing.start_ms, run_ms=timing.run_ms
     )
     if isinstance(exception, Snooze):
-        return base._replace(move=Move.SNOOZE, delay=exception.delay)
+        return base._replace(move=Move.SNOOZE, delay=_within_dates(getattr(exception, "delay", 0.0)))
     if isinstance(exception, Discard):
         return base._replace(reason=Reason.DISCARDED)
     if isinstance(exception, StoredFieldsInvalid):
@@ -85,14 +86,20 @@ def _retry_delay(reservation: Reservation, exception: BaseException, strategy: R
     attempt = reservation.attempt
     if attempt >= reservation.max_attempts:
         return None
-    if isinstance(exception, Retry):
-        return exception.delay if exception.delay is not None else _delay(strategy, attempt)
     try:
+        if isinstance(exception, Retry):
+            own = getattr(exception, "delay", None)  # a subclass may have forgotten its base's __init__
+            return _delay(strategy, attempt) if own is None else _within_dates(own)
         return _delay(strategy, attempt) if strategy.should_retry(attempt, exception) else None
-    except Exception:  # a strategy of the project's own that fails must not decide that the job is lost
+    except BaseException:  # a strategy of the project's own that fails must not decide that the job is lost
         logger.exception("The retry strategy of %s failed; the default one is used.", reservation.task)
         return _delay(DEFAULT, attempt)
 
 
 def _delay(strategy: RetryStrategy, attempt: int) -> float:
-    return max(0.0, strategy.delay(attempt, random.random).total_seconds())
+    return _within_dates(strategy.delay(attempt, random.random).total_seconds())
+
+
+def _within_dates(seconds: float) -> float:
+    """A delay that ends before the databases' dates do; one that is no number is none."""
+    return min(max(0.0, seconds), MAX_DELAY_SECONDS)

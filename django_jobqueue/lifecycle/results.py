@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+from django.utils import timezone
+
 from django_jobqueue.compat import BaseTask, TaskError, TaskResult, TaskResultStatus
 from django_jobqueue.exceptions import PayloadError, UnknownTask
 from django_jobqueue.jobs.codec import decode_call
@@ -22,6 +25,8 @@ _ENDINGS = {
     JobHistory.Outcome.DISCARDED: TaskResultStatus.FAILED,
 }
 _FAILURES = (JobHistory.Outcome.RETRYING, JobHistory.Outcome.FAILED, JobHistory.Outcome.LOST)
+_GIVEN_BACK = (JobHistory.Outcome.SNOOZED, JobHistory.Outcome.LOST)
+"""Runs that are no attempts: `context.attempt` is the number that `max_attempts` is compared with."""
 _LOOKS = 3
 """A job may move while we look: from the line to the history, from the dead letters back to the line."""
 
@@ -84,14 +89,23 @@ def _dead(queue: Queue, dead: DeadLetterJob, runs: Sequence[JobHistory]) -> Task
 def _add_runs(result: TaskResult, runs: Sequence[JobHistory]) -> None:
     for run in runs:
         if run.worker_id is not None:
-            result.worker_ids.append(str(run.worker_id))
             _started(result, run.started_at)
+            if run.outcome not in _GIVEN_BACK:
+                result.worker_ids.append(str(run.worker_id))
         if run.outcome in _FAILURES:
             result.errors.append(TaskError(exception_class_path=run.error_class, traceback=run.traceback))
 
 
 def _started(result: TaskResult, moment: datetime | None) -> None:
+    moment = _as_django_tells_it(moment)
     _set(result, started_at=result.started_at or moment, last_attempted_at=moment)
+
+
+def _as_django_tells_it(moment: datetime | None) -> datetime | None:
+    """With USE_TZ off, Django's times are local ones without a zone."""
+    if settings.USE_TZ or moment is None or moment.tzinfo is None:
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def running_result(
@@ -154,7 +168,7 @@ def blank_result(
         task=task,
         id=str(job_id),
         status=status,
-        enqueued_at=enqueued_at,
+        enqueued_at=_as_django_tells_it(enqueued_at),
         started_at=None,
         finished_at=None,
         last_attempted_at=None,

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
+
+from django.db import transaction
 
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
@@ -249,6 +252,10 @@ class Queue(ABC):
 
     def close(self) -> None:
         """Let go of connections this object opened for itself."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """A transaction in the database of the dead letters, in which `push` may be called."""
+        return transaction.atomic(using=self.database)
 
     # -- in terms of the others --------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.db import DatabaseError, InterfaceError
 
 from django_jobqueue.compat import (
     TaskContext,
@@ -61,7 +62,11 @@ class Executor:
         task = results.task_with(
             definition.task, backend=self.queue.alias, queue_name=reservation.queue, priority=reservation.priority
         )
-        result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
+        try:
+            result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
+        except (DatabaseError, InterfaceError) as error:  # it looks up earlier attempts
+            logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
+            return outcomes.released(reservation)
         start_ms = _ms(start - received_at)
         _tell(task_started, self._sender, task_result=result)
         try:

@@ -23,7 +23,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 import django_jobqueue
 from django_jobqueue.conf import conf
 from django_jobqueue.lifecycle.outcomes import released
-from django_jobqueue.queues.base import ErrorRecord, Exchange, Move, Queue, Settlement, WorkerIdentity, WorkerReport
+from django_jobqueue.queues.base import ErrorRecord, Exchange, Move, Queue, Reservation, Settlement, WorkerIdentity, WorkerReport
 from django_jobqueue.signals import worker_started, worker_stopped
 from django_jobqueue.workers.background import Flusher, Heartbeat
 from django_jobqueue.workers.executor import Executor, Interrupted
@@ -152,7 +152,7 @@ class Worker:
         exchange = self._exchange(self._wanted())
         if exchange.reservations:
             self._last_work = time.monotonic()
-            self._outbox.receive(exchange.reservations)
+            self._receive(exchange.reservations)
         return bool(exchange.reservations)
 
     def _wanted(self) -> int:
@@ -162,7 +162,6 @@ class Worker:
         return left
 
     def _run_batch(self) -> None:
-        self._send_suspects_back()
         executor = Executor(self.queue, self.identity.id)
         begun, ran = time.monotonic(), 0
         while not self.is_stopping and (held := self._outbox.start_next()) is not None:
@@ -185,14 +184,14 @@ class Worker:
         clean_connections()
         self._outbox.finish(settlement)
 
-    def _send_suspects_back(self) -> None:
-        """Run a job that was lost with a worker alone: if it is the killer, nobody else in the batch is charged for it."""
-        held = self._outbox.take_unstarted()
-        suspects = [one for one in held if one.crashes]
-        calm = [one for one in held if not one.crashes]
-        kept = calm or suspects[:1]
-        self._outbox.receive(kept)
-        self._outbox.add([released(one) for one in held if one not in kept])
+    def _receive(self, reservations: Sequence[Reservation]) -> None:
+        """Run a job that was lost with a worker alone: if it is the killer, nobody else is charged for it."""
+        suspects = [one for one in reservations if one.crashes]
+        if suspects:
+            calm = [one for one in reservations if not one.crashes]
+            reservations, sent_back = (calm, suspects) if calm else (suspects[:1], suspects[1:])
+            self._outbox.add([released(one) for one in sent_back])
+        self._outbox.receive(reservations)
 
     def _wait(self) -> None:
         awake = time.monotonic() - self._last_work < AWAKE_SECONDS

@@ -282,6 +282,7 @@ class TestGarbage:
             ('{"args":[1e999],"kwargs":{}}', "arguments: Not readable as JSON: a number is too large"),
             ('{"args":[NaN],"kwargs":{}}', "arguments: Not readable as JSON: NaN is no JSON"),
             ('{"args":[],"kwargs":null}', 'arguments: Expected {"args": [...], "kwargs": {...}}'),
+            ('{"args":[],"kwargs":{},"more":1}', 'arguments: Expected {"args": [...], "kwargs": {...}}'),
             (None, "arguments: Expected JSON text, got NoneType"),
             (b"{}", "arguments: Expected JSON text, got bytes"),
         ],
@@ -302,8 +303,9 @@ class TestGarbage:
         if depth == MAX_DEPTH:
             assert decode_call(deep) == ([nested(depth, 1)], {})
         else:
-            with pytest.raises(PayloadError, match="Nested more than 64 deep"):
-                decode_call(deep)
+            for read, text in [(decode_call, deep), (decode, "[" * depth + "]" * depth)]:
+                with pytest.raises(PayloadError, match="Nested more than 64 deep"):
+                    read(text)
 
     def test_too_long_to_be_looked_at(self):
         with pytest.raises(PayloadError, match="Longer than 16,777,216 bytes"):

@@ -140,10 +140,28 @@ json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts),
     lambda inside: st.lists(inside) | st.dictionaries(texts | st.sampled_from(["type", "value", "sku"]), inside),
 )
-wrong_texts = st.sampled_from(
-    ["", "2026-13-01", "10:00[Nowhere/Land]", "10:00[Europe]", "10:00[../passwd]", "2026-01-01T00:00+00:00[fold=1]x"]  # noqa: RUF005
-    + ["sNaN", "Infinity", "1E+99999999999999999999", "P999999999DT99999S", "-P999999999DT1S", "RED", "====", "٣"]
-)
+WRONG = [
+    (datetime, "2026-01-01T00:00+00:00[fold=1]x"),
+    (datetime, "0001-01-01T00:00:00+09:00[America/New_York]"),
+    (date, "2026-13-01"),
+    (time, "10:00[Nowhere/Land]"),
+    (time, "10:00[Europe]"),
+    (time, "10:00[/etc/passwd]"),
+    (time, "10:00[../passwd]"),
+    (timedelta, "1 day"),
+    (timedelta, "P999999999DT99999S"),
+    (timedelta, "-P999999999DT1S"),
+    (Decimal, "sNaN"),
+    (Decimal, "Infinity"),
+    (Decimal, "1E+99999999999999999999"),
+    (UUID, "7"),
+    (bytes, "===="),
+    (bytes, "é"),
+    (Colour, "PINK"),
+    (Rights, 4),
+    (set[str], [{}]),
+]
+wrong_texts = st.sampled_from([data for _, data in WRONG if isinstance(data, str)])
 
 
 @pytest.mark.parametrize(("annotation", "values"), BY_ANNOTATION, ids=lambda it: str(it)[:60])
@@ -167,6 +185,17 @@ class TestEveryAnnotation:
             assert same(there_and_back(value, annotation), value)
 
         check()
+
+
+@pytest.mark.parametrize(("annotation", "data"), WRONG)
+def test_text_that_only_looks_right(annotation, data):
+    with pytest.raises(PayloadError):
+        from_json(data, annotation)
+
+
+def test_only_payload_errors_from_a_set_of_what_no_set_can_hold():
+    with pytest.raises(PayloadError, match=r"set refused its values \(TypeError\)"):
+        from_json([[1]], set)
 
 
 class TestMoments:

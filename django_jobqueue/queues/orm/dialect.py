@@ -7,7 +7,7 @@ two transactions lock rows in the same order.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class Dialect:
     def from_time(self, value: Any) -> datetime:
         if value.tzinfo is None:
             value = value.replace(tzinfo=self.connection.timezone or timezone.get_default_timezone())
-        return value.astimezone(UTC)
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def now(self) -> datetime:
         """The store's clock."""
@@ -132,13 +132,16 @@ class Dialect:
                 cursor.executemany(sql, rows)
 
     def chunks(self, ids: Iterable[UUID]) -> Iterator[list[Any]]:
-        ordered = [self.to_id(one) for one in sorted(set(ids))]
+        ordered = sorted({self.to_id(one) for one in ids})
         for start in range(0, len(ordered), CHUNK):
             yield ordered[start : start + CHUNK]
 
     def delete_ids(self, table: str, column: str, ids: Iterable[UUID]) -> None:
         for piece in self.chunks(ids):
-            self.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(len(piece))})", piece)
+            self._delete_rows(table, column, piece)
+
+    def _delete_rows(self, table: str, column: str, db_ids: Sequence[Any]) -> None:
+        self.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(len(db_ids))})", db_ids)
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -285,18 +288,18 @@ class Dialect:
         if not line or not self.is_alive(worker):
             return []
         now = self.now()
-        jobs = self.jobs(self.from_id(row[0]) for row in line)
+        jobs = self._job_rows([row[0] for row in line])
         claimed: list[Reservation] = []
         leases: list[tuple[Any, ...]] = []
         for db_id, priority, seq, attempt, lease_no, crashes in line:
-            job = jobs.get(self.from_id(db_id))
+            job = jobs.get(db_id)
             if job is None:  # a place in the line without a job: nothing to run, taken out with the rest
                 continue
             lease = Lease(job.job_id, lease_no + 1, worker, queue, priority, seq, attempt + 1, crashes, now)
             leases.append(self._lease_values(lease))
             claimed.append(_reservation(lease, job))
         self.insert_many(insert(LOCKS), leases)
-        self.delete_ids(READY, "job_id", (self.from_id(row[0]) for row in line))
+        self._delete_rows(READY, "job_id", sorted(row[0] for row in line))
         return claimed
 
     def _lease_values(self, lease: Lease) -> tuple[Any, ...]:
@@ -314,44 +317,43 @@ class Dialect:
         )
 
     def jobs(self, ids: Iterable[UUID]) -> dict[UUID, JobRow]:
-        found: dict[UUID, JobRow] = {}
-        for piece in self.chunks(ids):
-            for row in self.rows(
-                f"SELECT id, task, args, max_attempts, timeout, times_retried, created_at FROM {JOBS} "
-                f"WHERE id IN ({marks(len(piece))})",
-                piece,
-            ):
-                job = JobRow(self.from_id(row[0]), *row[1:6], self.from_time(row[6]))
-                found[job.job_id] = job
-        return found
+        found = (self._job_rows(piece) for piece in self.chunks(ids))
+        return {job.job_id: job for rows in found for job in rows.values()}
+
+    def _job_rows(self, db_ids: Sequence[Any]) -> dict[Any, JobRow]:
+        """Jobs by their id as the database has it: making UUIDs is a good part of a claim's cost."""
+        rows = self.rows(
+            f"SELECT id, task, args, max_attempts, timeout, times_retried, created_at FROM {JOBS} "
+            f"WHERE id IN ({marks(len(db_ids))})",
+            db_ids,
+        )
+        return {row[0]: JobRow(self.from_id(row[0]), *row[1:6], self.from_time(row[6])) for row in rows}
 
     # -- settle ------------------------------------------------------------------------------------------------------
 
     def take_leases(self, settlements: Sequence[Settlement]) -> dict[UUID, Lease]:
         """Take the leases that are still held with the number the settlement carries. The fence of every write."""
-        wanted = {(one.reservation.job_id, one.reservation.lease_no) for one in settlements}
+        wanted = {self.to_id(one.reservation.job_id): one.reservation.job_id for one in settlements}
+        numbers = {(one.reservation.job_id, one.reservation.lease_no) for one in settlements}
         held: dict[UUID, Lease] = {}
-        for piece in self.chunks(job_id for job_id, _ in wanted):
-            found = self.leases(f"id IN ({marks(len(piece))}) AND name = '' {self.for_update}", piece)
-            held.update({lease.job_id: lease for lease in found if (lease.job_id, lease.lease_no) in wanted})
+        for piece in self.chunks(wanted.values()):
+            found = self.leases(f"id IN ({marks(len(piece))}) AND name = '' {self.for_update}", piece, wanted)
+            held.update({lease.job_id: lease for lease in found if (lease.job_id, lease.lease_no) in numbers})
         self.delete_ids(LOCKS, "id", held)
         return held
 
-    def leases(self, condition: str, params: Sequence[Any]) -> list[Lease]:
-        found = self.rows(
+    def leases(self, condition: str, params: Sequence[Any], ids: Mapping[Any, UUID] | None = None) -> list[Lease]:
+        """Leases that meet a condition. `ids` gives the UUIDs that are known already by their database form."""
+        rows = self.rows(
             f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, claimed_at FROM {LOCKS} "
             f"WHERE {condition}",
             params,
         )
+        known = ids or {}
+        workers = {row[2]: None if row[2] is None else self.from_id(row[2]) for row in rows}
         return [
-            Lease(
-                self.from_id(row[0]),
-                row[1],
-                None if row[2] is None else self.from_id(row[2]),
-                *row[3:8],
-                self.from_time(row[8]),
-            )
-            for row in found
+            Lease(known.get(row[0]) or self.from_id(row[0]), row[1], workers[row[2]], *row[3:8], self.from_time(row[8]))
+            for row in rows
         ]
 
     def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -317,6 +318,9 @@ class OrmQueue(Queue):
     def close(self) -> None:
         if self._waiter is not None:
             self._waiter.close()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._dialect().transaction()
 
     # -- plumbing ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,11 @@ class SQLiteDialect(Dialect):
     def to_id(self, value: UUID | None) -> Any:
         return None if value is None else value.hex
 
+    def to_time(self, moment: datetime | None) -> Any:
+        if moment is not None and moment.tzinfo is UTC and self.connection.timezone is UTC:
+            return str(moment.replace(tzinfo=None))  # what Django writes, at a fifth of the time
+        return super().to_time(moment)
+
     def now(self) -> datetime:
         """The host's clock: SQLite has no server, and its own clock has milliseconds only."""
         return datetime.now(UTC)
@@ -32,6 +37,7 @@ class SQLiteDialect(Dialect):
             with transaction.atomic(using=connection.alias):
                 yield
             return
+        connection.ensure_connection()  # sets the mode the project asked for, which we put back
         previous = connection.transaction_mode
         connection.transaction_mode = "IMMEDIATE"
         try:

@@ -1,0 +1,142 @@
+"""What several commands take, and how they read it: durations, stores, queues, ids; and how they print."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+
+from django_jobqueue.compat import InvalidTaskBackend, backend_of, task_backends
+from django_jobqueue.jobs.registry import lookup, registered_names
+from django_jobqueue.lifecycle.dead_letters import DLQ_SUFFIX, source_queue
+from django_jobqueue.queues import get_queue
+from django_jobqueue.queues.base import Queue
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=36_525)
+
+
+def duration(text: str) -> timedelta:
+    """A span such as `90s`, `45m`, `36h`, `7d`, `2w` or `1d12h`."""
+    parts = re.findall(r"([0-9]{1,9})([smhdw])", text.strip().lower())
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower():
+        raise ArgumentTypeError(f"{text!r} is no duration: write 90s, 45m, 36h, 7d, 2w or 1d12h")
+    span = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    if span > _LONGEST:
+        raise ArgumentTypeError(f"{text!r} is more than a hundred years")
+    return span
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number greater than zero")
+    return int(text)
+
+
+def job_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no job id: it looks like 01980f5e-8b1c-7d3e-9a61-0c5b7f0e2d44") from None
+
+
+def add_backend(parser: CommandParser) -> None:
+    parser.add_argument("--backend", default="default", metavar="ALIAS", help="Entry of TASKS (default: default).")
+
+
+def add_json(parser: CommandParser) -> None:
+    parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
+
+
+def add_letter_filters(parser: CommandParser) -> None:
+    """Options that narrow down dead letters; `letter_filters` reads them."""
+    parser.add_argument("--queue", help="Only of this queue (emails, or emails.dlq).")
+    parser.add_argument("--task", help="Only of this task.")
+    parser.add_argument("--reason", help="Only those that died for this reason, such as exhausted.")
+    parser.add_argument("--error", metavar="CLASS", help="Only with this exception: ValueError, app.errors.Bad.")
+    parser.add_argument("--since", type=duration, metavar="SPAN", help="Only those that died within a span: 36h, 7d.")
+
+
+def letter_filters(options: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The keyword arguments of `failed_jobs`."""
+    return {
+        "queue": options["queue"],
+        "task": options["task"],
+        "reason": options["reason"],
+        "error_class": options["error"],
+        "since": now - options["since"] if options["since"] is not None else None,
+    }
+
+
+def queue_of(alias: str) -> Queue:
+    """The store behind an entry of TASKS. CommandError with the entries there are."""
+    try:
+        return get_queue(alias)
+    except InvalidTaskBackend as error:
+        ours = [name for name in task_backends if hasattr(backend_of(name), "queue")]
+        raise CommandError(f"{error} Entries that will do: {', '.join(ours) or 'none'}.") from None
+
+
+def check_queue_name(queue: Queue, name: str | None) -> None:
+    """CommandError for a queue that no setting, task or job knows. `emails.dlq` is known when `emails` is."""
+    if name is None:
+        return
+    known = known_queues(queue)
+    if name in known or source_queue(name) in known:
+        return
+    close = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
+    raise CommandError(f"There is no queue {name!r} in {queue.alias!r}. {hint}")
+
+
+def known_queues(queue: Queue) -> set[str]:
+    declared = set(getattr(backend_of(queue.alias), "queues", None) or ())
+    of_tasks = {getattr(lookup(name).task, "queue_name", "default") for name in registered_names()}
+    return declared | of_tasks | {row.queue for row in queue.stats()}
+
+
+def is_dead_letter_queue(queue: Queue, name: str | None) -> bool:
+    """Whether this names the dead letters of a queue. A queue that is really called so comes first."""
+    return name is not None and name.endswith(DLQ_SUFFIX) and name not in known_queues(queue)
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, cls=_Encoder, indent=2, ensure_ascii=False)
+
+
+class _Encoder(DjangoJSONEncoder):
+    def default(self, o: Any) -> Any:
+        return asdict(o) if is_dataclass(o) and not isinstance(o, type) else super().default(o)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns as wide as what is in them; numbers to the right."""
+    lines = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    right = [bool(lines) and all(line[n].replace(",", "").isdecimal() for line in lines) for n in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [list(head), *lines]
+    )
+
+
+def printable(value: Any) -> str:
+    """One line that can't move the terminal's cursor: a stored text may hold anything."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(char if char.isprintable() else " " for char in str("" if value is None else value))

@@ -1,0 +1,463 @@
+"""The store in memory: the reference model of the others, and a test double. One dictionary, one lock, nothing clever.
+
+History and dead letters are plain values here, under the names their tables use, so that they can be compared.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import NamedTuple
+from uuid import UUID
+
+from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import InvalidPayload
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.queues.base import (
+    DEFAULT_LEASE,
+    NO_ERROR,
+    ErrorRecord,
+    Exchange,
+    JobSnapshot,
+    Move,
+    Queue,
+    QueueStats,
+    Reservation,
+    Room,
+    Settlement,
+    WorkerIdentity,
+    WorkerReport,
+)
+
+FINAL = ("completed", "cancelled", "discarded")
+_OUTCOMES = {
+    Move.COMPLETED: "completed",
+    Move.CANCELLED: "cancelled",
+    Move.RETRY: "retrying",
+    Move.SNOOZE: "snoozed",
+    Move.DEAD: "failed",
+}
+_REASONS = {Move.RETRY: "retry", Move.SNOOZE: "snooze"}
+_WORKER_LOST = ErrorRecord(
+    "django_jobqueue.WorkerLost", "The worker that ran this job died or was silent for too long."
+)
+
+
+class Execution(NamedTuple):
+    """A line of the history: what became of one execution."""
+
+    job_id: UUID
+    lease_no: int
+    attempt: int
+    queue: str
+    task: str
+    args: str
+    priority: int
+    outcome: str
+    result: str
+    error_class: str
+    error_message: str
+    traceback: str
+    wait_ms: int
+    run_ms: int
+    memory_kb: int
+    worker_id: UUID | None
+    enqueued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+
+
+class DeadLetter(NamedTuple):
+    """A dead job, whole, and why it died."""
+
+    payload: JobPayload
+    attempt: int
+    lease_no: int
+    crashes: int
+    reason: str
+    error_class: str
+    error_message: str
+    traceback: str
+    fingerprint: str
+    enqueued_at: datetime
+    failed_at: datetime
+
+
+@dataclass(slots=True)
+class Job:
+    """A live job. `seq` is its place in the line, kept while it runs."""
+
+    payload: JobPayload
+    created_at: datetime
+    ready_at: datetime
+    room: Room = Room.READY
+    seq: int = 0
+    attempt: int = 0
+    lease_no: int = 0
+    crashes: int = 0
+    due_at: datetime | None = None
+    reason: str = ""
+    worker_id: UUID | None = None
+    claimed_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that has joined; `alive` until it left or was declared dead."""
+
+    expires_at: datetime
+    alive: bool = True
+
+
+def _host_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryQueue(Queue):
+    """Jobs in this process. `clock` is the store's clock: a test may give one that it moves itself."""
+
+    def __init__(
+        self,
+        alias: str = "default",
+        database: str = "default",
+        lease: float = DEFAULT_LEASE,
+        clock: Callable[[], datetime] = _host_clock,
+    ) -> None:
+        self.alias = alias
+        self.database = database
+        self.lease = lease
+        self.clock = clock
+        self.jobs: dict[UUID, Job] = {}
+        self.workers: dict[UUID, Worker] = {}
+        self.history: list[Execution] = []
+        self.dead_letters: dict[UUID, DeadLetter] = {}
+        self._changed = threading.Condition()
+        self._woken = False
+        self._places = count(1)
+        self._turn = 0
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    def push(self, *payloads: JobPayload) -> list[UUID]:
+        with self._changed:
+            answers: dict[UUID, UUID] = {}
+            for payload in payloads:
+                if payload.id not in answers:
+                    answers[payload.id] = self._store(payload)
+            self._changed.notify_all()
+            return [answers[payload.id] for payload in payloads]
+
+    def _store(self, payload: JobPayload) -> UUID:
+        if self._is_known(payload.id):
+            return payload.id
+        holder = self._holder(payload.unique_key)
+        if holder is not None:
+            return holder
+        now = self.clock()
+        job = Job(payload, now, now, lease_no=payload.lease_no)
+        self.jobs[payload.id] = job
+        if payload.is_delayed:
+            self._delay(job, payload.run_after or now + timedelta(seconds=payload.delay or 0), "scheduled")
+        else:
+            self._line_up(job)
+        return payload.id
+
+    def _is_known(self, job_id: UUID) -> bool:
+        over = any(one.job_id == job_id and one.outcome in FINAL for one in self.history)
+        return over or job_id in self.jobs or job_id in self.dead_letters
+
+    def _holder(self, key: str | None) -> UUID | None:
+        return next((one for one, job in self.jobs.items() if key and job.payload.unique_key == key), None)
+
+    def cancel(self, job_id: UUID) -> bool:
+        with self._changed:
+            job = self._waiting(job_id)
+            if job is None:
+                return False
+            job.lease_no += 1
+            job.worker_id = None
+            self._record(job, "cancelled", args=job.payload.args)
+            del self.jobs[job_id]
+            return True
+
+    def reprioritize(self, job_id: UUID, priority: int) -> bool:
+        if not -100 <= priority <= 100:
+            raise InvalidPayload(f"priority must be between -100 and 100, not {priority!r}")
+        with self._changed:
+            job = self._waiting(job_id)
+            if job is None:
+                return False
+            job.payload = replace(job.payload, priority=priority)
+            if job.room is Room.READY:
+                self._line_up(job)
+            return True
+
+    def run_now(self, job_id: UUID) -> bool:
+        with self._changed:
+            job = self._waiting(job_id)
+            if job is None or job.due_at is None:
+                return False
+            self._line_up(job)
+            return True
+
+    def clear(self, queue: str | None = None) -> int:
+        with self._changed:
+            gone = [job_id for job_id, job in self._in(queue) if job.room is not Room.LEASED]
+            for job_id in gone:
+                del self.jobs[job_id]
+            return len(gone)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def find(self, job_id: UUID) -> JobSnapshot | None:
+        with self._changed:
+            job = self.jobs.get(job_id)
+            return None if job is None else _snapshot(job)
+
+    def peek(self, queue: str = "default") -> JobSnapshot | None:
+        with self._changed:
+            return next(map(_snapshot, self._line(queue)), None)
+
+    def size(self, queue: str | None = None) -> int:
+        with self._changed:
+            return len(self._in(queue))
+
+    def stats(self, queue: str | None = None) -> list[QueueStats]:
+        with self._changed:
+            now = self.clock()
+            dead = [one.payload.queue for one in self.dead_letters.values()]
+            names = {job.payload.queue for job in self.jobs.values()} | set(dead)
+            return [self._stats(name, dead.count(name), now) for name in sorted(names) if queue in (None, name)]
+
+    def _stats(self, queue: str, dead: int, now: datetime) -> QueueStats:
+        rooms = [job.room for _, job in self._in(queue)]
+        oldest = min((job.ready_at for job in self._line(queue)), default=now)
+        ready, delayed, running = (rooms.count(room) for room in (Room.READY, Room.DELAYED, Room.LEASED))
+        return QueueStats(queue, ready, delayed, running, dead, max(0.0, (now - oldest).total_seconds()))
+
+    def queue_names(self) -> list[str]:
+        with self._changed:
+            return sorted({job.payload.queue for job in self.jobs.values() if job.room is Room.READY})
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def join(self, worker: WorkerIdentity) -> None:
+        with self._changed:
+            self.workers[worker.id] = Worker(self.clock() + timedelta(seconds=self.lease))
+
+    def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
+        with self._changed:
+            if not self._is_alive(worker):
+                return False
+            self.workers[worker].expires_at = self.clock() + timedelta(seconds=self.lease)
+            return True
+
+    def leave(self, worker: UUID) -> None:
+        with self._changed:
+            for job in [job for job in self.jobs.values() if job.room is Room.LEASED and job.worker_id == worker]:
+                self._release(job)
+            if worker in self.workers:
+                self.workers[worker].alive = False
+
+    def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
+        with self._changed:
+            now = self.clock()
+            settled = [self._settle(one, now) for one in settlements]
+            return Exchange(settled, self._claim(queues, limit, worker) if limit > 0 else [])
+
+    def reclaim(self) -> int:
+        with self._changed:
+            now = self.clock()
+            for worker in self.workers.values():
+                worker.alive = worker.alive and worker.expires_at >= now
+            lost = [job for job in self.jobs.values() if job.room is Room.LEASED and not self._is_alive(job.worker_id)]
+            for job in lost:
+                self._lose(job)
+            return len(lost)
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        with self._changed:
+            due = [job.due_at for job in self.jobs.values() if job.due_at is not None]
+            rest = (min(due) - self.clock()).total_seconds() if due else timeout
+            self._changed.wait_for(lambda: self._woken or self._has_ready(queues), max(0.0, min(timeout, rest)))
+            woken, self._woken = self._woken, False
+            return woken or rest < timeout or self._has_ready(queues)
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Nothing to begin: there is no database behind this one, and nothing is rolled back."""
+        return nullcontext()
+
+    # -- the moves; the caller holds the lock ------------------------------------------------------------------------
+
+    def _in(self, queue: str | None) -> list[tuple[UUID, Job]]:
+        return [(job_id, job) for job_id, job in self.jobs.items() if queue in (None, job.payload.queue)]
+
+    def _line(self, queue: str) -> list[Job]:
+        ready = [job for _, job in self._in(queue) if job.room is Room.READY]
+        return sorted(ready, key=lambda job: (-job.payload.priority, job.seq))
+
+    def _has_ready(self, queues: Sequence[str]) -> bool:
+        return any(self._line(queue) for queue in queues or self.queue_names())
+
+    def _waiting(self, job_id: UUID) -> Job | None:
+        job = self.jobs.get(job_id)
+        return None if job is None or job.room is Room.LEASED else job
+
+    def _is_alive(self, worker: UUID | None) -> bool:
+        return worker in self.workers and self.workers[worker].alive
+
+    def _line_up(self, job: Job) -> None:
+        """To the end of the line."""
+        job.seq = next(self._places)
+        job.ready_at = self.clock()
+        job.room, job.due_at, job.reason = Room.READY, None, ""
+        self._changed.notify_all()
+
+    def _release(self, job: Job) -> None:
+        """Back to the place it had, its attempt given back."""
+        job.attempt -= 1
+        job.room = Room.READY
+        self._changed.notify_all()
+
+    def _delay(self, job: Job, due_at: datetime, reason: str) -> None:
+        job.room, job.due_at, job.reason = Room.DELAYED, due_at, reason
+
+    def _promote(self) -> None:
+        now = self.clock()
+        due = [(job.due_at, job.payload.id, job) for job in self.jobs.values() if job.due_at and job.due_at <= now]
+        for _, _, job in sorted(due, key=lambda one: one[:2]):
+            self._line_up(job)
+
+    def _claim(self, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
+        self._promote()
+        if not self._is_alive(worker):
+            return []
+        line = [job for queue in dict.fromkeys(queues or self._all_in_turn()) for job in self._line(queue)]
+        return [self._lease(job, worker) for job in line[:limit]]
+
+    def _all_in_turn(self) -> list[str]:
+        names = self.queue_names()
+        self._turn += 1
+        start = self._turn % len(names) if names else 0
+        return names[start:] + names[:start]
+
+    def _lease(self, job: Job, worker: UUID) -> Reservation:
+        job.room, job.worker_id, job.claimed_at = Room.LEASED, worker, self.clock()
+        job.attempt += 1
+        job.lease_no += 1
+        payload = job.payload
+        return Reservation(
+            job_id=payload.id,
+            lease_no=job.lease_no,
+            attempt=job.attempt,
+            crashes=job.crashes,
+            queue=payload.queue,
+            priority=payload.priority,
+            task=payload.task,
+            args=payload.args,
+            max_attempts=payload.max_attempts,
+            timeout=payload.timeout,
+            times_retried=payload.times_retried,
+            created_at=job.created_at,
+            claimed_at=job.claimed_at,
+            wait_ms=_wait_ms(job),
+        )
+
+    def _settle(self, one: Settlement, now: datetime) -> bool:
+        job = self.jobs.get(one.reservation.job_id)
+        if job is None or job.room is not Room.LEASED or job.lease_no != one.reservation.lease_no:
+            return False
+        if one.move is Move.RELEASED:
+            self._release(job)
+            return True
+        over = one.move in (Move.COMPLETED, Move.CANCELLED)
+        self._record(job, _OUTCOMES[one.move], one.error, job.payload.args if over else "", one)
+        if one.move in _REASONS:
+            job.attempt -= one.move is Move.SNOOZE
+            self._delay(job, now + timedelta(seconds=one.delay), _REASONS[one.move])
+            return True
+        if one.move is Move.DEAD:
+            self._bury(job, one.reason, one.error)
+        del self.jobs[job.payload.id]
+        return True
+
+    def _lose(self, job: Job) -> None:
+        job.crashes += 1
+        self._record(job, "lost", _WORKER_LOST)
+        if job.crashes >= conf().CRASH_BUDGET:
+            self._bury(job, "worker_lost", _WORKER_LOST)
+            del self.jobs[job.payload.id]
+        else:
+            self._release(job)
+
+    def _record(
+        self, job: Job, outcome: str, error: ErrorRecord = NO_ERROR, args: str = "", one: Settlement | None = None
+    ) -> None:
+        start_ms, run_ms = (one.start_ms, one.run_ms) if one else (0, 0)
+        started = job.claimed_at + timedelta(milliseconds=start_ms) if job.worker_id and job.claimed_at else None
+        record = Execution(
+            job_id=job.payload.id,
+            lease_no=job.lease_no,
+            attempt=job.attempt,
+            queue=job.payload.queue,
+            task=job.payload.task,
+            args=args,
+            priority=job.payload.priority,
+            outcome=outcome,
+            result=one.result if one else "",
+            error_class=error.class_path,
+            error_message=error.message,
+            traceback=error.traceback,
+            wait_ms=_wait_ms(job) + start_ms if started else 0,
+            run_ms=run_ms,
+            memory_kb=one.memory_kb if one else 0,
+            worker_id=job.worker_id,
+            enqueued_at=job.created_at,
+            started_at=started,
+            finished_at=started + timedelta(milliseconds=run_ms) if one and started else self.clock(),
+        )
+        self.history.append(record)
+
+    def _bury(self, job: Job, reason: str, error: ErrorRecord) -> None:
+        self.dead_letters[job.payload.id] = DeadLetter(
+            job.payload, job.attempt, job.lease_no, job.crashes, reason, *error, job.created_at, self.clock()
+        )
+
+
+def _wait_ms(job: Job) -> int:
+    """From ready to claimed."""
+    return max(0, (job.claimed_at - job.ready_at) // timedelta(milliseconds=1)) if job.claimed_at else 0
+
+
+def _snapshot(job: Job) -> JobSnapshot:
+    running = job.room is Room.LEASED
+    retrying = job.reason == "retry" if job.room is Room.DELAYED else job.attempt > 0
+    waiting = JobStatus.RETRYING if retrying else JobStatus.PENDING
+    payload = job.payload
+    return JobSnapshot(
+        job_id=payload.id,
+        room=job.room,
+        status=JobStatus.PROCESSING if running else waiting,
+        queue=payload.queue,
+        task=payload.task,
+        args=payload.args,
+        priority=payload.priority,
+        attempt=job.attempt,
+        lease_no=job.lease_no,
+        max_attempts=payload.max_attempts,
+        created_at=job.created_at,
+        reason=job.reason,
+        due_at=job.due_at,
+        worker_id=job.worker_id if running else None,
+        claimed_at=job.claimed_at if running else None,
+    )

@@ -1,0 +1,74 @@
+"""What the demo begins with: an empty shop with a catalogue, and a queue full of work."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from datetime import timedelta
+from uuid import UUID
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from shop.models import ExchangeRate, Invoice, Order, OrderLine, Picture, Product
+from shop.tasks import fetch_rate, import_orders, make_thumbnail, remind, write_report
+
+from django_jobqueue import JobPayload, get_queue
+from django_jobqueue.models import WorkerProcess
+
+USER = PASSWORD = "demo"
+SHOP = [Invoice, OrderLine, Order, Picture, Product, ExchangeRate]
+
+
+@transaction.atomic
+def reset() -> None:
+    """Remove what an earlier demo left. Workers that are alive keep their row, so that they notice nothing."""
+    for model in apps.get_app_config("django_jobqueue").get_models():
+        if model is not WorkerProcess:
+            model._default_manager.all().delete()
+    WorkerProcess.objects.filter(state__in=[WorkerProcess.State.STOPPED, WorkerProcess.State.DEAD]).delete()
+    for model in SHOP:
+        model._default_manager.all().delete()
+    shutil.rmtree(settings.VAR_DIR, ignore_errors=True)
+    settings.VAR_DIR.mkdir(parents=True)
+
+
+def open_shop() -> None:
+    """The catalogue, and somebody who may look at everything in the admin."""
+    user, _ = get_user_model().objects.get_or_create(
+        username=USER, defaults={"is_staff": True, "is_superuser": True, "email": "demo@shop.example"}
+    )
+    user.set_password(PASSWORD)
+    user.save()
+    with (settings.SAMPLES_DIR / "products.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            product = Product.objects.create(sku=row["sku"], name=row["name"], price=row["price"])
+            if row["picture"]:
+                Picture.objects.create(product=product, upload=row["picture"])
+
+
+def enqueue_everything(currencies: list[str]) -> int:
+    """Fill the queue; the number of jobs. Most of the work is enqueued later, by the first of them."""
+    write_report.using(run_after=timedelta(seconds=2)).enqueue()
+    pictures = [{"picture_id": pk} for pk in Picture.objects.values_list("pk", flat=True)]
+    make_thumbnail.enqueue_many(pictures)
+    fetch_rate.enqueue_many([[currency] for currency in currencies])
+    import_orders.enqueue(path=str(settings.SAMPLES_DIR / "orders.csv"))
+    leave_jobs_of_an_older_release()
+    enqueue_and_think_better_of_it()
+    return len(pictures) + len(currencies) + 5
+
+
+def leave_jobs_of_an_older_release() -> None:
+    """Deployed code changes while jobs wait: one asks for a task that is gone, one calls a task as it used to be."""
+    get_queue().push(
+        JobPayload.create("shop.tasks.wrap_gift", kwargs={"order_number": "10007"}, queue="orders"),
+        JobPayload.create("shop.tasks.make_thumbnail", kwargs={"picture": "mug.jpg", "size": 480}, queue="pictures"),
+    )
+
+
+def enqueue_and_think_better_of_it() -> None:
+    """A reminder in two weeks is cancelled, because the money came."""
+    reminder = remind.using(run_after=timedelta(days=14)).enqueue(order_number="10002")
+    get_queue().cancel(UUID(reminder.id))

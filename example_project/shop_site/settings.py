@@ -1,0 +1,123 @@
+"""Settings of the example shop. SQLite unless told otherwise:
+
+    JOBQUEUE_EXAMPLE_POSTGRES=postgresql://user:password@host:5432/name    use this database (needs psycopg)
+    JOBQUEUE_EXAMPLE_DIR=folder    where the SQLite file and var/ are; here by default
+    JOBQUEUE_EXAMPLE_DEBUG=0       what the demo gives its worker, since DEBUG remembers every query
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import django
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("JOBQUEUE_EXAMPLE_DIR", BASE_DIR)).resolve()
+VAR_DIR = DATA_DIR / "var"
+SAMPLES_DIR = BASE_DIR / "samples"
+
+SECRET_KEY = "an example has no secrets"
+DEBUG = os.environ.get("JOBQUEUE_EXAMPLE_DEBUG", "1") == "1"
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+ROOT_URLCONF = "shop_site.urls"
+STATIC_URL = "/static/"
+MEDIA_URL = "/media/"
+MEDIA_ROOT = VAR_DIR / "media"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    *(["django_tasks"] if django.VERSION < (6,) else []),  # Django 6 has tasks of its own
+    "django_jobqueue",
+    "shop",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def sqlite() -> dict[str, Any]:
+    """WAL: readers don't wait for the writer. IMMEDIATE: a transaction that writes queues up instead of failing."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "db.sqlite3",
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
+
+
+def postgres(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.strip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parse_qs(parts.query).get("host", [parts.hostname or ""])[0],  # a socket's directory, as in libpq
+        "PORT": str(parts.port or ""),
+    }
+
+
+postgres_url = os.environ.get("JOBQUEUE_EXAMPLE_POSTGRES")
+DATABASES = {"default": postgres(postgres_url) if postgres_url else sqlite()}
+
+# the queue
+
+TASKS = {
+    "default": {
+        "BACKEND": "django_jobqueue.backends.DatabaseBackend",
+        "QUEUES": ["default", "orders", "billing", "pictures"],
+    }
+}
+
+# mail: into files, and from a server as moody as real ones are (shop/outside.py)
+
+MAIL_BACKEND = "shop.outside.MailServer"
+MAIL_DIR = VAR_DIR / "mail"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": MAIL_BACKEND, "OPTIONS": {"file_path": MAIL_DIR}}}
+else:
+    EMAIL_BACKEND = MAIL_BACKEND
+    EMAIL_FILE_PATH = MAIL_DIR
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname:7} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"django_jobqueue": {"handlers": ["console"], "level": "INFO"}},
+}
