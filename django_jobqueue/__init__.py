@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from django_jobqueue.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from django_jobqueue.decorators import Job as Job
     from django_jobqueue.decorators import task as task
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from django_jobqueue.jobs.retry import RetryStrategy as RetryStrategy
     from django_jobqueue.jobs.status import JobStatus as JobStatus
     from django_jobqueue.queues import get_queue as get_queue
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Discard": "exceptions",

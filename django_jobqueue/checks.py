@@ -18,7 +18,9 @@ from django_jobqueue.decorators import JobTask
 def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
     """E001: a `JOBQUEUE` key or value is wrong. E002: the backport is not installed. W001: no backend of ours."""
     given = getattr(settings, "JOBQUEUE", None)
-    found: list[CheckMessage] = [Error(text, id="jobqueue.E001") for text in (problems(given) if given is not None else [])]
+    found: list[CheckMessage] = [
+        Error(text, id="jobqueue.E001") for text in (problems(given) if given is not None else [])
+    ]
     if TASK_FRAMEWORK_APP and not apps.is_installed(TASK_FRAMEWORK_APP):
         found.append(
             Error(

@@ -1,4 +1,4 @@
-"""The one file that knows which Django runs: the task framework is `django.tasks` from Django 6.0 on, its backport before."""
+"""The one file that knows which Django runs: tasks are `django.tasks` from Django 6.0 on, its backport before."""
 
 from __future__ import annotations
 

@@ -75,7 +75,9 @@ def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
     if key == "RETRY":
         is_strategy = hasattr(value, "should_retry") and hasattr(value, "delay") and not isinstance(value, type)
         fits = value is None or is_strategy
-        return [] if fits else [f"JOBQUEUE['RETRY'] must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
+        return (
+            [] if fits else [f"JOBQUEUE['RETRY'] must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
+        )
     if isinstance(default, bool):
         return [] if isinstance(value, bool) else [f"JOBQUEUE[{key!r}] must be True or False, not {value!r}."]
     kinds = (int,) if isinstance(default, int) else (int, float)

@@ -21,6 +21,7 @@ from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import InvalidPriority, PayloadError, StoredFieldsInvalid
 from django_jobqueue.jobs import typed
 from django_jobqueue.jobs.codec import encode_call
+from django_jobqueue.jobs.payload import MAX_DELAY_SECONDS
 from django_jobqueue.jobs.priority import parse_priority
 from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, TaskDefinition, is_registered, lookup, register
 from django_jobqueue.jobs.retry import RetryStrategy
@@ -29,7 +30,7 @@ from django_jobqueue.lifecycle.policy import retry_strategy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTask(BaseTask):  # type: ignore[misc]
-    """A task of `django.tasks` that also carries how it is retried. Made by `@task`; copied with other values by `using`.
+    """A task of `django.tasks` that carries how it is retried, too. `@task` makes it, `using` copies it with changes.
 
     `retry` None means the project's default, `timeout` is in seconds, `registry_name` is the name stored with its jobs
     (its module path unless given).
@@ -116,7 +117,7 @@ def _check_policy(retry: Any, timeout: Any) -> None:
     if retry is not None and not (isinstance(retry, RetryStrategy) and isinstance(attempts, int) and attempts >= 1):
         raise InvalidTask(f"retry must be a strategy such as ExponentialBackoff(), with max_attempts, not {retry!r}")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if timeout is not None and not (is_number and 0 < timeout < math.inf):
+    if timeout is not None and not (is_number and 0 < timeout <= MAX_DELAY_SECONDS):
         raise InvalidTask(f"timeout must be a number of seconds greater than 0, not {timeout!r}")
 
 
@@ -225,6 +226,8 @@ class Job:
     """
 
     job_task: ClassVar[JobTask]
+    func: ClassVar[Any]
+    """Where Django looks for it when it unpickles or copies the task."""
 
     def __init_subclass__(
         cls,
@@ -253,6 +256,7 @@ class Job:
             timeout=timeout,
             registry_name=name,
         )
+        cls.func = staticmethod(cls.job_task.func)
 
     def handle(self, context: TaskContext) -> Any:
         """The work. What it returns is the job's result."""

@@ -35,7 +35,9 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
         while (job := queue.pop((), worker.id)) is not None:
             if len(ran) >= max_jobs:
                 queue.settle([released(job)])
-                raise RuntimeError(f"run_all ran {max_jobs} jobs and there are more: do jobs enqueue each other for ever?")
+                raise RuntimeError(
+                    f"run_all ran {max_jobs} jobs and there are more: do jobs enqueue each other for ever?"
+                )
             try:
                 settlement = executor.run(job, time.monotonic())
             except BaseException:

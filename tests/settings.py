@@ -77,7 +77,7 @@ def sqlite(directory: str | None) -> dict[str, Any]:
 
 
 def postgres(url: str) -> dict[str, Any]:
-    return {"ENGINE": "django.db.backends.postgresql", **server(url)}
+    return {"ENGINE": "django.db.backends.postgresql", **server(url), "TEST": {"DEPENDENCIES": []}}
 
 
 def mariadb(url: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def mariadb(url: str) -> dict[str, Any]:
         **server(url),
         **({"HOST": socket} if socket else {}),
         "OPTIONS": {"charset": "utf8mb4", "isolation_level": "read committed"},
-        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"},
+        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin", "DEPENDENCIES": []},
     }
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # Bottom to top: (name, its modules, why it stands there). A module imports its own layer and those before it.
 LAYERS: list[tuple[str, set[str], str]] = [
-    ("ground", {"conf", "exceptions", "signals", "compat"}, "everybody stands on it, so it may know nobody"),
+    ("ground", {"conf", "exceptions", "signals", "compat", "failpoints", "version"}, "everybody stands on it, so it may know nobody"),
     ("plain values", {"jobs"}, "a job is a value: testable without a database, the same for every store"),
     ("remember", {"models", "migrations"}, "tables hold values; what moves them comes later"),
     ("wait", {"queues"}, "a store makes decisions true, it does not take them"),

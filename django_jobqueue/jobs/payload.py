@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,8 +58,8 @@ class JobPayload:
         _check_whole("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         if self.delay is not None or self.run_after is not None:
             self._check_start()
-        if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout < math.inf):
-            raise InvalidPayload(f"timeout must be a number of seconds greater than 0, not {self.timeout!r}")
+        if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout <= MAX_DELAY_SECONDS):
+            raise InvalidPayload(f"timeout must be more than 0 seconds and at most a hundred years, not {self.timeout!r}")
         if self.unique_key is not None:
             _check_text("unique_key", self.unique_key, 1, MAX_KEY_LENGTH)
         if self.concurrency_key != "":
@@ -74,7 +73,9 @@ class JobPayload:
         if self.run_after is None:
             return
         if not isinstance(self.run_after, datetime) or self.run_after.utcoffset() is None:
-            raise InvalidPayload("run_after must be an aware datetime (with a time zone); django.utils.timezone.now() is")
+            raise InvalidPayload(
+                "run_after must be an aware datetime (with a time zone); django.utils.timezone.now() is"
+            )
         if self.run_after.year not in _YEARS:
             raise InvalidPayload(f"run_after must be between the years 1000 and 9998, not {self.run_after!r}")
 

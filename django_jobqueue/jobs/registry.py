@@ -73,8 +73,8 @@ def lookup(name: str) -> TaskDefinition:
         return _definitions[name]
     except KeyError:
         raise UnknownTask(
-            f"no task is registered as {name[:MAX_NAME_LENGTH]!r} in this process: was it renamed or removed, or is its "
-            f"module not one that is loaded at start (tasks.py or jobs.py of an installed app)?"
+            f"no task is registered as {name[:MAX_NAME_LENGTH]!r} in this process: was it renamed or removed, or is "
+            f"its module not one that is loaded at start (tasks.py or jobs.py of an installed app)?"
         ) from None
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
+from django_jobqueue import failpoints
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload, JobNotFound
 from django_jobqueue.jobs.codec import encode_call
@@ -184,6 +185,8 @@ def _revive(queue: Queue, ids: Sequence[UUID], *, args: str | None = None, lease
             else:
                 done.refused[payload.id] = f"its unique key {payload.unique_key!r} is held by the live job {given}"
         _rows(queue).bulk_create([one for one in letters if one.id in done.refused and one.id in payloads])
+        failpoints.hit("revive.before_commit")
+    failpoints.hit("revive.committed")
     return done
 
 
@@ -213,15 +216,20 @@ def _payload(letter: DeadLetterJob, args: str | None) -> JobPayload:
 
 def discard(queue: Queue, ids: Iterable[UUID]) -> int:
     """Let dead letters go: to the history as `discarded`, arguments kept, never to run again. Gives their number."""
-    return sum(_discard(queue, chunk) for chunk in _chunks(ids))
+    return len(let_go(queue, ids))
+
+
+def let_go(queue: Queue, ids: Iterable[UUID]) -> list[UUID]:
+    """As `discard`, and which they were."""
+    return [letter_id for chunk in _chunks(ids) for letter_id in _discard(queue, chunk)]
 
 
 def discard_all(queue: Queue, /, **filters: Any) -> int:
     """Let go of every letter that matches (see `failed_jobs`). May be stopped and repeated."""
-    return sum(_discard(queue, chunk) for chunk in id_chunks(failed_jobs(queue.database, **filters)))
+    return sum(len(_discard(queue, chunk)) for chunk in id_chunks(failed_jobs(queue.database, **filters)))
 
 
-def _discard(queue: Queue, ids: Sequence[UUID]) -> int:
+def _discard(queue: Queue, ids: Sequence[UUID]) -> list[UUID]:
     with queue.transaction():
         letters = _locked(queue, ids)
         now = timezone.now()
@@ -229,7 +237,7 @@ def _discard(queue: Queue, ids: Sequence[UUID]) -> int:
             [_discarded(letter, now) for letter in letters], ignore_conflicts=True
         )
         _rows(queue).filter(pk__in=[letter.id for letter in letters]).delete()
-    return len(letters)
+    return [letter.id for letter in letters]
 
 
 def _discarded(letter: DeadLetterJob, now: datetime) -> JobHistory:
@@ -252,12 +260,12 @@ def _discarded(letter: DeadLetterJob, now: datetime) -> JobHistory:
 # -- chunks ------------------------------------------------------------------------------------------------------------
 
 
-def id_chunks(letters: QuerySet[DeadLetterJob], size: int = CHUNK) -> Iterator[list[UUID]]:
-    """The ids of all these letters in pieces, by key, so that each piece costs the same.
+def id_chunks(rows: QuerySet[Any], size: int = CHUNK) -> Iterator[list[UUID]]:
+    """The primary keys of all these rows in pieces, by key, so that each piece costs the same.
 
     It ends at the greatest id of the moment it begins: jobs that die meanwhile don't keep it going.
     """
-    keys = letters.values_list("pk", flat=True)
+    keys = rows.values_list("pk", flat=True)
     last: UUID | None = keys.order_by("-pk").first()
     if last is None:
         return

@@ -44,9 +44,7 @@ _NEVER_RAN: dict[type[Exception], str] = {
 
 def completed(reservation: Reservation, result: str, timing: Timing) -> Settlement:
     """The task returned; `result` is its encoded value."""
-    return Settlement(
-        reservation, Move.COMPLETED, result=result, start_ms=timing.start_ms, run_ms=timing.run_ms
-    )
+    return Settlement(reservation, Move.COMPLETED, result=result, start_ms=timing.start_ms, run_ms=timing.run_ms)
 
 
 def released(reservation: Reservation) -> Settlement:
@@ -64,9 +62,7 @@ def failed(
     reservation: Reservation, exception: BaseException, strategy: RetryStrategy | None, timing: Timing
 ) -> Settlement:
     """The task raised. A failed job runs again while both its strategy and `max_attempts` allow it."""
-    base = Settlement(
-        reservation, Move.DEAD, error=describe(exception), start_ms=timing.start_ms, run_ms=timing.run_ms
-    )
+    base = Settlement(reservation, Move.DEAD, error=describe(exception), start_ms=timing.start_ms, run_ms=timing.run_ms)
     if isinstance(exception, Snooze):
         return base._replace(move=Move.SNOOZE, delay=_within_dates(getattr(exception, "delay", 0.0)))
     if isinstance(exception, Discard):

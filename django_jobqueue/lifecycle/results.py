@@ -1,4 +1,4 @@
-"""A job as the task API shows it: one `TaskResult`, put together from wherever the job is now and what it left behind."""
+"""A job as the task API shows it: one `TaskResult`, put together from where the job is now and what it left behind."""
 
 from __future__ import annotations
 

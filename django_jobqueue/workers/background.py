@@ -16,9 +16,16 @@ from django_jobqueue.workers.hygiene import close_connections
 
 logger = logging.getLogger("django_jobqueue.worker")
 
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+
 
 class Chore(ABC, threading.Thread):
-    """A daemon thread that does one thing every `interval` seconds, until it is stopped. Database errors don't end it."""
+    """A daemon thread that does one thing every `interval` seconds, until it is stopped.
+
+    Errors don't end it. After one it tries again in a tenth of a second, then ever more seldom, to two seconds: sooner
+    than the next heartbeat would come, and not a hundred times a second for a flush.
+    """
 
     def __init__(self, name: str, interval: float) -> None:
         super().__init__(name=name, daemon=True)
@@ -29,13 +36,17 @@ class Chore(ABC, threading.Thread):
     def once(self) -> None: ...
 
     def run(self) -> None:
+        pause, after_error = self.interval, FIRST_PAUSE
         try:
-            while not self._stopping.wait(self.interval):
-                self._once_safely()
+            while not self._stopping.wait(pause):
+                if self._succeeds():
+                    pause, after_error = self.interval, FIRST_PAUSE
+                else:
+                    pause, after_error = after_error, min(2 * after_error, LONGEST_PAUSE)
         finally:
             close_connections()
 
-    def _once_safely(self) -> None:
+    def _succeeds(self) -> bool:
         try:
             self.once()
         except (DatabaseError, InterfaceError) as error:
@@ -43,6 +54,9 @@ class Chore(ABC, threading.Thread):
             close_connections()
         except Exception:
             logger.exception("%s failed; trying again.", self.name)
+        else:
+            return True
+        return False
 
     def stop(self) -> None:
         """End the thread and wait until it has ended."""
@@ -52,24 +66,23 @@ class Chore(ABC, threading.Thread):
 
 
 class Heartbeat(Chore):
-    """Three heartbeats per lease, so that two may be lost. Calls `on_death` when the store says the worker is dead."""
+    """Three heartbeats per lease, so that two may be lost."""
 
-    def __init__(self, lease: float, beat: Callable[[], bool], on_death: Callable[[], None]) -> None:
+    def __init__(self, lease: float, beat: Callable[[], None]) -> None:
         super().__init__("jobqueue-heartbeat", min(10.0, lease / 3))
         self._beat = beat
-        self._on_death = on_death
 
     def once(self) -> None:
-        if not self._beat():
-            self._on_death()
+        self._beat()
 
 
 class Flusher(Chore):
-    """Looks a few times within the flush time whether something has waited long enough."""
+    """Sees to it that nothing waits longer than the flush time: it looks four times in it, and acts at the third."""
 
-    def __init__(self, flush_seconds: float, flush: Callable[[], None]) -> None:
-        super().__init__("jobqueue-flush", flush_seconds / 2)
+    def __init__(self, flush_seconds: float, flush: Callable[[float], None]) -> None:
+        super().__init__("jobqueue-flush", flush_seconds / 4)
         self._flush = flush
+        self._overdue = flush_seconds - self.interval
 
     def once(self) -> None:
-        self._flush()
+        self._flush(self._overdue)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from uuid import UUID
@@ -40,12 +41,16 @@ class Interrupted(BaseException):
 class Executor:
     """Runs jobs of one queue, in this thread."""
 
-    def __init__(self, queue: Queue, worker: UUID, around: type[AbstractContextManager[Any]] = nullcontext) -> None:
+    def __init__(
+        self, queue: Queue, worker: UUID, around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         self.queue = queue
         self.worker = worker
         self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
         self._around = around
         self._sender = type(backend_of(queue.alias))
+        self._last_key: tuple[TaskDefinition, str, int] | None = None
+        self._last_task: Any = None
 
     def run(self, reservation: Reservation, received_at: float) -> Settlement:
         """Run one job. `received_at` is when it was claimed, on the monotonic clock in seconds.
@@ -59,10 +64,8 @@ class Executor:
         except (UnknownTask, PayloadError, SignatureMismatch) as problem:
             return self._not_runnable(reservation, problem)
         start = time.monotonic()
-        task = results.task_with(
-            definition.task, backend=self.queue.alias, queue_name=reservation.queue, priority=reservation.priority
-        )
         try:
+            task = self._task_of(definition, reservation)
             result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
         except (DatabaseError, InterfaceError) as error:  # it looks up earlier attempts
             logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
@@ -80,6 +83,16 @@ class Executor:
         results.finish(result, value if encoded is _NONE else codec.decode(encoded), run_ms)
         _tell(task_finished, self._sender, task_result=result)
         return outcomes.completed(reservation, "" if encoded is _NONE else encoded, outcomes.Timing(start_ms, run_ms))
+
+    def _task_of(self, definition: TaskDefinition, job: Reservation) -> Any:
+        """The task with the job's own queue and priority; the last one is kept, because jobs come in runs of a kind."""
+        key = (definition, job.queue, job.priority)
+        if key != self._last_key:
+            self._last_task = results.task_with(
+                definition.task, backend=self.queue.alias, queue_name=job.queue, priority=job.priority
+            )
+            self._last_key = key
+        return self._last_task
 
     def _call(self, definition: TaskDefinition, result: TaskResult) -> Any:
         leading = (TaskContext(task_result=result),) if definition.takes_context else ()

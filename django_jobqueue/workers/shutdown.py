@@ -5,59 +5,90 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
-from django.utils.autoreload import file_changed
+from django.utils import autoreload
 
 from django_jobqueue.conf import conf
 from django_jobqueue.workers.executor import Interrupted
-from django_jobqueue.workers.worker import Counters, Worker
+from django_jobqueue.workers.settler import Counters
+from django_jobqueue.workers.worker import Worker
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SOON = 0.05
+_AGAIN = 2.0
 
 
-def run_until_signalled(worker: Worker) -> Counters:
-    """Run a worker in the main thread. The first signal drains it; the second, or the end of the grace, interrupts the job."""
+class StopSignals:
+    """The first signal drains the worker; the second, or the end of the grace, interrupts its job.
 
-    def interrupt() -> None:
-        if worker.may_interrupt:
-            worker.may_interrupt = False
-            raise Interrupted
+    Entered before there is a worker, so that a signal that comes early is not lost. Does nothing outside the main
+    thread, where signals can't be handled.
+    """
 
-    def on_stop(number: int, frame: FrameType | None) -> None:
-        if worker.is_stopping:
-            interrupt()
-        worker.stop()
-        signal.setitimer(signal.ITIMER_REAL, conf().SHUTDOWN_GRACE)
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._is_told = False
+        self._previous: dict[int, Any] = {}
 
-    def on_grace_over(number: int, frame: FrameType | None) -> None:
-        interrupt()
-        signal.setitimer(signal.ITIMER_REAL, 0.05)  # not in the job's own code at this instant: ask again soon
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._on_stop)
+            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_grace_over)
+        return self
 
-    previous: dict[int, Any] = {number: signal.signal(number, on_stop) for number in _STOP_SIGNALS}
-    previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, on_grace_over)
-    try:
-        return worker.run()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in previous.items():
+    def __exit__(self, *_: object) -> None:
+        if self._previous:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def run(self, worker: Worker) -> Counters:
+        """Run a worker that obeys the signals, those that came before it included."""
+        self._worker = worker
+        if self._is_told:
+            worker.stop()
+        return worker.run()
 
-def stop_before_reload(worker: Worker) -> None:
-    """Let the running job finish, and give back the rest, before the autoreloader replaces the process."""
-    done = threading.Event()
-    run = worker.run
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._is_told:
+            self._interrupt()
+            return
+        self._is_told = True
+        signal.setitimer(signal.ITIMER_REAL, conf().SHUTDOWN_GRACE)
+        if self._worker is not None:
+            self._worker.stop()
 
-    def run_and_tell() -> Counters:
+    def _on_grace_over(self, number: int, frame: FrameType | None) -> None:
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Raise `Interrupted` in the job's own code. A job may swallow it, so it comes again until the worker ends."""
+        in_job = self._worker is not None and self._worker.window.is_open
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN if in_job else _SOON)
+        if in_job:
+            raise Interrupted
+
+
+def run_with_autoreload(worker: Worker) -> None:
+    """Run a worker in the autoreloader's thread.
+
+    Whatever ends the process (a change of code, Ctrl-C, SIGTERM), the running job may finish first and the rest is
+    given back. Django's reloader starts this process again in a child, and only the child has a worker.
+    """
+    began, ended = threading.Event(), threading.Event()
+
+    def run() -> None:
+        began.set()
         try:
-            return run()
+            worker.run()
         finally:
-            done.set()
+            ended.set()
 
-    def on_change(**_: Any) -> None:
+    try:
+        autoreload.run_with_reloader(run)
+    finally:
         worker.stop()
-        done.wait(conf().SHUTDOWN_GRACE)
-
-    worker.run = run_and_tell  # type: ignore[method-assign]
-    file_changed.connect(on_change, weak=False)
+        if began.is_set():
+            ended.wait(conf().SHUTDOWN_GRACE)

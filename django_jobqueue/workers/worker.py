@@ -9,27 +9,27 @@ its lease ends; a job that ran but was not settled runs again (at least once); a
 from __future__ import annotations
 
 import logging
-import os
 import random
 import resource
-import socket
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 
-import django_jobqueue
 from django_jobqueue.conf import conf
-from django_jobqueue.lifecycle.outcomes import released
-from django_jobqueue.queues.base import ErrorRecord, Exchange, Move, Queue, Reservation, Settlement, WorkerIdentity, WorkerReport
+from django_jobqueue.lifecycle.outcomes import Timing, failed, released
+from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity, WorkerReport
+from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
 from django_jobqueue.workers.background import Flusher, Heartbeat
 from django_jobqueue.workers.executor import Executor, Interrupted
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
+from django_jobqueue.workers.membership import Membership
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
+from django_jobqueue.workers.settler import Counters, Settler
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -48,27 +48,17 @@ class Limits:
     max_jobs: int | None = None
 
 
-class Counters:
-    """What a worker has done so far."""
+class JobWindow:
+    """Open only while a job's own code runs: the one place where an interruption can't hurt the bookkeeping."""
 
     def __init__(self) -> None:
-        self.by_move: dict[Move, int] = dict.fromkeys(Move, 0)
-        self.lost = 0
+        self.is_open = False
 
-    def count(self, settlements: Sequence[Settlement], settled: Sequence[bool]) -> None:
-        for settlement, held in zip(settlements, settled, strict=True):
-            if held:
-                self.by_move[settlement.move] += 1
-            else:
-                self.lost += 1
+    def __enter__(self) -> None:
+        self.is_open = True
 
-    @property
-    def failed(self) -> int:
-        return self.by_move[Move.RETRY] + self.by_move[Move.DEAD]
-
-    @property
-    def completed(self) -> int:
-        return self.by_move[Move.COMPLETED]
+    def __exit__(self, *_: object) -> None:
+        self.is_open = False
 
 
 class Worker:
@@ -78,36 +68,46 @@ class Worker:
         self.queue = queue
         self.queues = tuple(queues)
         self.limits = limits or Limits()
-        self.counters = Counters()
-        self.identity = _identity(self.queues)
+        self.window = JobWindow()
+        self._membership = Membership(queue, self.queues)
         self._outbox = Outbox()
+        self._settler = Settler(queue, self.queues, self._outbox)
         self._pace = Pace(conf().PREFETCH_SECONDS, conf().PREFETCH_MAX)
-        self._stop = threading.Event()
-        self._died = threading.Event()
+        self._bell = Bell()
+        self._stopping = False
+        self._is_wary = False
+        self._claim_is_open = False
         self._started = 0
         self._last_work = 0.0
         self._next_reclaim = 0.0
         self._running = ""
-        self.may_interrupt = False
-        """True only while a job's own code runs: the one place where an interruption can't hurt the bookkeeping."""
+
+    @property
+    def identity(self) -> WorkerIdentity:
+        return self._membership.identity
+
+    @property
+    def counters(self) -> Counters:
+        return self._settler.counters
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Stop reserving, finish the running job, give back the rest. May be called from a signal handler."""
-        self._stop.set()
+        self._stopping = True
+        self._bell.ring()
         self.queue.wake()
 
     @property
     def is_stopping(self) -> bool:
-        return self._stop.is_set()
+        return self._stopping
 
     def run(self) -> Counters:
         """Work until told to stop, or until the limits are reached."""
-        self._join()
+        self._membership.join()
         worker_started.send_robust(type(self), worker=self.identity)
-        heartbeat = Heartbeat(self.queue.lease, self._beat, self._died.set)
-        flusher = Flusher(conf().FLUSH_SECONDS, self._flush_overdue)
+        heartbeat = Heartbeat(self.queue.lease, self._beat)
+        flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
         heartbeat.start()
         flusher.start()
         try:
@@ -127,16 +127,13 @@ class Worker:
         pause = OUTAGE_FIRST_PAUSE
         while not self._is_done():
             try:
-                self._rejoin_if_dead()
+                self._trust_the_leases()
                 self._reclaim_sometimes()
                 found = self._fetch()
-                pause = OUTAGE_FIRST_PAUSE
             except (DatabaseError, InterfaceError) as error:
-                logger.warning("The store did not answer (%s); again in %.1f s.", error, pause)
-                close_connections()
-                self._stop.wait(pause * random.uniform(0.75, 1.25))  # noqa: S311
-                pause = min(pause * 2, OUTAGE_LONGEST_PAUSE)
+                pause = self._sit_out(error, pause)
                 continue
+            pause = OUTAGE_FIRST_PAUSE
             if found:
                 self._run_batch()
             elif self.limits.drain:
@@ -145,64 +142,76 @@ class Worker:
                 self._wait()
 
     def _is_done(self) -> bool:
-        return self.is_stopping or (self.limits.max_jobs is not None and self._started >= self.limits.max_jobs)
+        return self._stopping or (self.limits.max_jobs is not None and self._started >= self.limits.max_jobs)
+
+    def _sit_out(self, error: Exception, pause: float) -> float:
+        """Wait for a store that does not answer; how long to wait the next time."""
+        logger.warning("The store did not answer (%s); again in %.1f s.", error, pause)
+        close_connections()
+        self._bell.wait(pause * random.uniform(0.75, 1.25))  # noqa: S311
+        return min(pause * 2, OUTAGE_LONGEST_PAUSE)
 
     def _fetch(self) -> bool:
         """Store what was decided and fetch the next batch, in one transaction."""
-        exchange = self._exchange(self._wanted())
+        self._claim_is_open = True
+        exchange = self._settler.exchange(self._wanted(), self.identity.id)
+        self._claim_is_open = False
         if exchange.reservations:
             self._last_work = time.monotonic()
             self._receive(exchange.reservations)
         return bool(exchange.reservations)
 
     def _wanted(self) -> int:
-        left = self._pace.limit
+        left = 1 if self._is_wary else self._pace.limit
         if self.limits.max_jobs is not None:
             left = min(left, self.limits.max_jobs - self._started)
         return left
 
+    def _receive(self, jobs: Sequence[Reservation]) -> None:
+        """A job that was lost with a worker runs alone: if it is the killer, nobody else is charged for it.
+
+        Order is kept: what is before it runs first, what is behind it goes back to its place.
+        """
+        kept = list(takewhile(lambda job: not job.crashes, jobs)) or jobs[:1]
+        self._is_wary = kept[0].crashes > 0  # jobs that were lost together stand together: fetch one, give none back
+        self._outbox.receive(kept)
+        self._outbox.add([released(job) for job in jobs[len(kept) :]])
+
     def _run_batch(self) -> None:
-        executor = Executor(self.queue, self.identity.id)
+        executor = Executor(self.queue, self.identity.id, around=lambda: self.window)
         begun, ran = time.monotonic(), 0
-        while not self.is_stopping and (held := self._outbox.start_next()) is not None:
+        while self._may_start() and (held := self._outbox.start_next()) is not None:
             self._run_one(executor, held)
             ran += 1
+        self._give_back_unstarted()
         self._pace.ran(ran, time.monotonic() - begun)
         self._last_work = time.monotonic()
+
+    def _may_start(self) -> bool:
+        return not self._stopping and self._membership.is_sure()
 
     def _run_one(self, executor: Executor, held: Held) -> None:
         self._started += 1
         self._running = held.reservation.task
         try:
-            self.may_interrupt = True
             settlement = executor.run(*held)
         except Interrupted:
             settlement = released(held.reservation)
-        finally:
-            self.may_interrupt = False
-            self._running = ""
-        clean_connections()
+        except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
+            logger.exception("Job %s could not be run.", held.reservation.job_id)
+            settlement = failed(held.reservation, error, None, Timing())
+        self._running = ""
         self._outbox.finish(settlement)
-
-    def _receive(self, reservations: Sequence[Reservation]) -> None:
-        """Run a job that was lost with a worker alone: if it is the killer, nobody else is charged for it."""
-        suspects = [one for one in reservations if one.crashes]
-        if suspects:
-            calm = [one for one in reservations if not one.crashes]
-            reservations, sent_back = (calm, suspects) if calm else (suspects[:1], suspects[1:])
-            self._outbox.add([released(one) for one in sent_back])
-        self._outbox.receive(reservations)
+        clean_connections()
 
     def _wait(self) -> None:
-        awake = time.monotonic() - self._last_work < AWAKE_SECONDS
         try:
-            if awake:
-                self._stop.wait(LOOK_AGAIN_SECONDS)
+            if time.monotonic() - self._last_work < AWAKE_SECONDS:
+                self._bell.wait(LOOK_AGAIN_SECONDS)
             else:
                 self.queue.wait(self.queues, conf().POLL_INTERVAL)
-        except (DatabaseError, InterfaceError):
-            close_connections()
-            self._stop.wait(OUTAGE_FIRST_PAUSE)
+        except (DatabaseError, InterfaceError) as error:
+            self._sit_out(error, OUTAGE_FIRST_PAUSE)
 
     def _reclaim_sometimes(self) -> None:
         if time.monotonic() < self._next_reclaim:
@@ -215,41 +224,12 @@ class Worker:
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
-    def _exchange(self, limit: int) -> Exchange:
-        settlements = self._outbox.take_settlements()
-        try:
-            exchange = self.queue.exchange(settlements, self.queues, limit, self.identity.id)
-        except (OperationalError, InterfaceError):
-            self._outbox.put_back(settlements)
-            raise
-        except DatabaseError as error:
-            if not settlements:
-                raise
-            logger.error("A batch of %d settlements was refused (%s); storing them one by one.", len(settlements), error)
-            self._settle_singly(settlements)
-            return Exchange([], [])
-        self.counters.count(settlements, exchange.settled)
-        return exchange
-
-    def _settle_singly(self, settlements: Sequence[Settlement]) -> None:
-        """One settlement the database refuses must not hold up the others: it becomes a dead letter without its texts."""
-        for settlement in settlements:
-            try:
-                settled = self.queue.settle([settlement])
-            except (OperationalError, InterfaceError):
-                self._outbox.put_back([settlement])
-                continue
-            except DatabaseError as error:
-                logger.exception("The settlement of job %s was refused.", settlement.reservation.job_id)
-                settled = self.queue.settle([_bare(settlement, error)])
-            self.counters.count([settlement], settled)
-
-    def _flush_overdue(self) -> None:
+    def _flush(self, overdue_seconds: float) -> None:
         """In the flusher's thread: what would wait for a slow job to end."""
         if self._outbox.has_unstarted and self._outbox.running_for > conf().PREFETCH_SECONDS:
             self._give_back_unstarted()
-        if self._outbox.oldest_age >= conf().FLUSH_SECONDS:
-            self._exchange(0)
+        if self._outbox.oldest_age >= overdue_seconds:
+            self._settler.exchange(0, self.identity.id, older_than=overdue_seconds)
 
     def _give_back_unstarted(self) -> None:
         self._outbox.add([released(one) for one in self._outbox.take_unstarted()])
@@ -258,52 +238,43 @@ class Worker:
         """At the end: a few tries. What can't be stored is reclaimed when the lease ends, and runs again."""
         for _ in range(5):
             try:
-                self._exchange(0)
+                self._settler.exchange(0, self.identity.id)
                 return
             except (DatabaseError, InterfaceError):
                 close_connections()
                 time.sleep(OUTAGE_FIRST_PAUSE)
+            except Exception:
+                logger.exception("The last settlements were refused.")
+                break
         logger.error("Could not store the last settlements; these jobs run again when the lease ends.")
 
     # -- membership --------------------------------------------------------------------------------------------------
 
-    def _join(self) -> None:
-        self.queue.join(self.identity)
-        logger.info("Worker %s started on %s.", self.identity.name, ", ".join(self.queues) or "all queues")
+    def _trust_the_leases(self) -> None:
+        """Start anew when what we hold and what the store says we hold may differ.
 
-    def _rejoin_if_dead(self) -> None:
-        """Declared dead while we were frozen: what we held is lost, the fence keeps our late writes out; start anew."""
-        if not self._died.is_set():
+        Declared dead while we were frozen: our jobs are reclaimed, and the fence keeps our late decisions out. Or a
+        claim whose answer was lost: it may have succeeded, and as long as we live nobody would take those jobs back.
+        """
+        if not self._membership.is_sure():
+            self._beat()
+        if not (self._membership.is_dead or self._claim_is_open):
             return
-        logger.warning("Worker %s was declared dead while it was silent; it starts anew.", self.identity.name)
-        self._outbox.take_unstarted()
-        self.identity = _identity(self.queues)
-        self.queue.join(self.identity)
-        self._died.clear()
+        name, why = self.identity.name, "it was silent for too long" if self._membership.is_dead else "a claim failed"
+        logger.warning("Worker %s starts anew: %s.", name, why)
+        self._settler.exchange(0, self.identity.id)
+        self._membership.start_anew()
+        self._claim_is_open = False
 
-    def _beat(self) -> bool:
+    def _beat(self) -> None:
         counters = self.counters
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        report = WorkerReport(self._running, counters.completed, counters.failed, usage, self.is_stopping)
-        return self._died.is_set() or self.queue.heartbeat(self.identity.id, report)
+        report = WorkerReport(self._running, counters.completed, counters.failed, usage, self._stopping)
+        self._membership.beat(report)
 
     def _leave(self) -> None:
-        try:
-            self.queue.leave(self.identity.id)
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("Could not sign off (%s); the lease ends by itself.", error)
+        self._membership.leave()
         self.queue.close()
         close_connections()
-        logger.info("Worker %s stopped: %d completed, %d failed.", self.identity.name, self.counters.completed, self.counters.failed)
-
-
-def _identity(queues: tuple[str, ...]) -> WorkerIdentity:
-    host, pid = socket.gethostname(), os.getpid()
-    return WorkerIdentity(
-        name=f"{host}:{pid}", host=host, pid=pid, queues=queues, version=django_jobqueue.__version__
-    )
-
-
-def _bare(settlement: Settlement, error: Exception) -> Settlement:
-    record = ErrorRecord("django_jobqueue.exceptions.JobQueueError", f"could not be stored: {type(error).__name__}")
-    return Settlement(settlement.reservation, Move.DEAD, error=record, reason="result_invalid")
+        done = self.counters
+        logger.info("Worker %s stopped: %d completed, %d failed.", self.identity.name, done.completed, done.failed)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+
 from shop.jobs import SendInvoice
 from shop.models import ExchangeRate, Invoice, Order, OrderLine, Picture, Product
 from shop.tasks import make_thumbnail
@@ -34,9 +36,10 @@ class InvoiceAdmin(admin.ModelAdmin):
 
     @admin.action(description="Send again")
     def send_again(self, request: HttpRequest, invoices: QuerySet[Invoice]) -> None:
-        for invoice in invoices.select_related("order"):
-            SendInvoice(invoice.order.number, invoice.amount, invoice.due).using(priority="high").enqueue()
-        invoices.update(mailed_at=None)
+        with transaction.atomic():  # or a quick worker would still see them as mailed
+            invoices.update(mailed_at=None)
+            for invoice in invoices.select_related("order"):
+                SendInvoice(invoice.order.number, invoice.amount, invoice.due).using(priority="high").enqueue()
         self.message_user(request, "Enqueued. manage.py queue_work sends them.")
 
 
@@ -48,7 +51,9 @@ class PictureAdmin(admin.ModelAdmin):
 
     @admin.display(description="thumbnail")
     def shown(self, picture: Picture) -> Any:
-        return format_html('<img src="{}" alt="" height="60">', picture.thumbnail.url) if picture.thumbnail else "none yet"
+        if not picture.thumbnail:
+            return "none yet"
+        return format_html('<img src="{}" alt="" height="60">', picture.thumbnail.url)
 
     @admin.action(description="Make the thumbnails again")
     def shrink_again(self, request: HttpRequest, chosen: QuerySet[Picture]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone
-from shop.models import Invoice, Order
 
 from django_jobqueue import FixedDelays, Job
+from shop.models import Invoice, Order
 
 
 class SendInvoice(

@@ -49,7 +49,7 @@ class OrderLine(models.Model):
         constraints = [models.UniqueConstraint(fields=["order", "product"], name="shop_line_once")]
 
     def __str__(self) -> str:
-        return f"{self.quantity} × {self.product_id}"
+        return f"{self.quantity} of {self.product_id}"
 
 
 class Invoice(models.Model):

@@ -13,11 +13,11 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Sum
+
+from django_jobqueue import Discard, ExponentialBackoff, FixedDelays, Retry, Snooze, get_queue, task
 from shop import orders, outside, pictures
 from shop.jobs import SendInvoice
 from shop.models import ExchangeRate, Order, Picture
-
-from django_jobqueue import Discard, ExponentialBackoff, FixedDelays, Retry, Snooze, get_queue, task
 
 DAYS_TO_PAY = 14
 LARGE_ORDER = Decimal(1_500)
@@ -37,7 +37,7 @@ def import_order(number: str, rows: list[dict[str, str]]) -> dict[str, str]:
     parsed = orders.parse(number, rows)
     for line in parsed.lines:
         if line.quantity < 1:
-            raise Discard(f"order {number}: {line.quantity} × {line.sku} is a refund, and those are booked by hand")
+            raise Discard(f"order {number}: {line.quantity} of {line.sku} is a refund, and those are booked by hand")
     with transaction.atomic():
         order = orders.save(parsed)
         invoice = SendInvoice(number, amount=order.total, due=order.placed_on + timedelta(days=DAYS_TO_PAY))

@@ -1,8 +1,8 @@
-"""Settings of the example shop. SQLite unless told otherwise:
+"""Settings of the example shop. SQLite here, unless the environment says otherwise.
 
-    JOBQUEUE_EXAMPLE_POSTGRES=postgresql://user:password@host:5432/name    use this database (needs psycopg)
-    JOBQUEUE_EXAMPLE_DIR=folder    where the SQLite file and var/ are; here by default
-    JOBQUEUE_EXAMPLE_DEBUG=0       what the demo gives its worker, since DEBUG remembers every query
+- JOBQUEUE_EXAMPLE_POSTGRES=postgresql://user:password@host:5432/name: use this database (needs psycopg)
+- JOBQUEUE_EXAMPLE_DIR=folder: where the SQLite file and var/ are
+- JOBQUEUE_EXAMPLE_DEBUG=0: what the demo gives its worker, since DEBUG remembers every query
 """
 
 from __future__ import annotations

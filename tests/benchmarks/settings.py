@@ -19,6 +19,9 @@ SYSTEM = SYSTEMS[os.environ["BENCH_SYSTEM"]]
 INSTALLED_APPS = [*(["django_tasks"] if django.VERSION < (6,) else []), *SYSTEM.apps, "tests.benchmarks"]
 TASKS = {"default": {"BACKEND": SYSTEM.backend, "QUEUES": ["default"]}}
 
+# Django logs two lines per job at INFO. Off for every system: this compares queues, not log handlers.
+LOGGING = {"version": 1, "loggers": {name: {"level": "WARNING"} for name in ("django.tasks", "django_tasks")}}
+
 
 def sqlite(file: str) -> dict[str, Any]:
     return {

@@ -51,7 +51,9 @@ def trace_connection(connection: Any, **_: Any) -> None:
         trace.begin(connection.connection.pgconn)
 
 
-if directory := os.environ.get("BENCH_RECORD"):
-    atexit.register(write_record, directory)
-if trace.directory():
-    connection_created.connect(trace_connection)
+def install() -> None:
+    """What this process has to tell, as its environment asks."""
+    if directory := os.environ.get("BENCH_RECORD"):
+        atexit.register(write_record, directory)
+    if trace.directory():
+        connection_created.connect(trace_connection)

@@ -1,4 +1,4 @@
-"""The stores, held to one contract. The parts of the contract are plain modules; their asserts shall explain themselves."""
+"""The stores, held to one contract. Its parts are plain modules, whose asserts shall explain themselves all the same."""
 
 import pytest
 

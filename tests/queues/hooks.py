@@ -23,7 +23,7 @@ NO_CALL = '{"args":[],"kwargs":{}}'
 
 
 class Hooks:
-    """What stores can't share. The history and the dead letters are in the database for all stores but the memory one."""
+    """What stores can't share. History and dead letters are in the database for every store but memory."""
 
     def make_due(self, queue: Any, job_id: UUID, due_at: datetime = LONG_AGO) -> None:
         """Set the due time of a delayed job."""
@@ -73,7 +73,9 @@ def joined(queue: Queue) -> UUID:
     return worker.id
 
 
-def claim(queue: Queue, limit: int = 1, worker: UUID | None = None, queues: Iterable[str] = ("default",)) -> list[Reservation]:
+def claim(
+    queue: Queue, limit: int = 1, worker: UUID | None = None, queues: Iterable[str] = ("default",)
+) -> list[Reservation]:
     return queue.reserve(list(queues), limit, worker or joined(queue))
 
 

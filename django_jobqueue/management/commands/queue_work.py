@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import autoreload
 
 from django_jobqueue.compat import InvalidTaskBackend
 from django_jobqueue.queues import get_queue
-from django_jobqueue.workers.shutdown import run_until_signalled, stop_before_reload
-from django_jobqueue.workers.worker import Counters, Limits, Worker
+from django_jobqueue.workers.settler import Counters
+from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
+from django_jobqueue.workers.worker import Limits, Worker
 
 
 class Command(BaseCommand):
@@ -27,6 +27,12 @@ class Command(BaseCommand):
         parser.add_argument("--max-jobs", type=_positive, metavar="N", help="Stop after N jobs.")
         parser.add_argument("--autoreload", action="store_true", help="Restart when code changes. For development.")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        if options["autoreload"]:  # which has signal handlers of its own
+            return super().execute(*args, **options)
+        with StopSignals() as self.signals:  # before the system checks, which take a while
+            return super().execute(*args, **options)
+
     def handle(self, **options: Any) -> None:
         try:
             queue = get_queue(options["backend"])
@@ -39,10 +45,9 @@ class Command(BaseCommand):
         )
         worker = Worker(queue, names, limits)
         if options["autoreload"]:
-            stop_before_reload(worker)
-            autoreload.run_with_reloader(worker.run)
-            return
-        self._say(worker, run_until_signalled(worker), options["verbosity"])
+            run_with_autoreload(worker)
+        else:
+            self._say(worker, self.signals.run(worker), options["verbosity"])
 
     def _say(self, worker: Worker, counters: Counters, verbosity: int) -> None:
         if verbosity > 0:

@@ -93,7 +93,7 @@ class Dialect:
             moment = timezone.make_naive(moment, timezone.get_default_timezone())
         return self.connection.ops.adapt_datetimefield_value(moment)
 
-    def from_time(self, value: Any) -> datetime:
+    def from_time(self, value: datetime) -> datetime:
         if value.tzinfo is None:
             value = value.replace(tzinfo=self.connection.timezone or timezone.get_default_timezone())
         return value if value.tzinfo is UTC else value.astimezone(UTC)
@@ -109,7 +109,8 @@ class Dialect:
     # -- transactions ------------------------------------------------------------------------------------------------
 
     def transaction(self) -> AbstractContextManager[Any]:
-        return transaction.atomic(using=self.connection.alias)
+        atomic: AbstractContextManager[None] = transaction.atomic(using=self.connection.alias)
+        return atomic
 
     def is_deadlock(self, error: Exception) -> bool:
         """Whether the database gave up this transaction so that another could go on; trying again is right."""
@@ -327,7 +328,7 @@ class Dialect:
             f"WHERE id IN ({marks(len(db_ids))})",
             db_ids,
         )
-        return {row[0]: JobRow(self.from_id(row[0]), *row[1:6], self.from_time(row[6])) for row in rows}
+        return {row[0]: JobRow._make((self.from_id(row[0]), *row[1:6], self.from_time(row[6]))) for row in rows}
 
     # -- settle ------------------------------------------------------------------------------------------------------
 
@@ -352,7 +353,9 @@ class Dialect:
         known = ids or {}
         workers = {row[2]: None if row[2] is None else self.from_id(row[2]) for row in rows}
         return [
-            Lease(known.get(row[0]) or self.from_id(row[0]), row[1], workers[row[2]], *row[3:8], self.from_time(row[8]))
+            Lease._make(
+                (known.get(row[0]) or self.from_id(row[0]), row[1], workers[row[2]], *row[3:8], self.from_time(row[8]))
+            )
             for row in rows
         ]
 
@@ -374,6 +377,17 @@ class Dialect:
             f"{self.insert_ignore_tail}",
             [*values, self.to_id(job_id)],
         )
+
+    # -- garbage -----------------------------------------------------------------------------------------------------
+
+    def drop_doubles(self) -> None:
+        """Leave each job in one room. No move of ours puts one in two, but a row written by hand can, and blocks the moves.
+
+        The lease wins, as somebody may be running it; then the line.
+        """
+        leased = f"SELECT id FROM {LOCKS} WHERE name = ''"
+        self.execute(f"DELETE FROM {READY} WHERE job_id IN ({leased})")
+        self.execute(f"DELETE FROM {DELAYED} WHERE job_id IN ({leased} UNION ALL SELECT job_id FROM {READY})")
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ of a few hundred values are not rendered into text first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +46,7 @@ WITH given AS MATERIALIZED (
     WHERE run_after IS NULL AND delay IS NULL
 ), delayed AS (
     INSERT INTO {DELAYED} ({", ".join(COLUMNS[DELAYED])})
-    SELECT id, queue, priority, coalesce(run_after, clock_timestamp() + make_interval(secs => delay)),
+    SELECT id, queue, priority, coalesce(run_after, statement_timestamp() + make_interval(secs => delay)),
            'scheduled', '', 0, lease_no, 0
     FROM stored JOIN given USING (id)
     WHERE run_after IS NOT NULL OR delay IS NOT NULL
@@ -139,11 +139,12 @@ class PostgreSQLDialect(Dialect):
         return {row[0] for row in self.fast(_PUSH, params).fetchall()}
 
     def _to_announce(self, queues: Iterable[str]) -> list[str]:
-        """Inside a transaction PostgreSQL itself sends one notification per queue, at the commit."""
+        """In the caller's transaction PostgreSQL itself sends one notification per queue, at a commit we can't foresee."""
         if not conf().NOTIFY:
             return []
         alias = self.connection.alias
-        return [queue for queue in queues if self.connection.in_atomic_block or may_notify(alias, queue)]
+        is_callers = bool(self.connection.savepoint_ids)  # our own transaction is the outermost otherwise
+        return [queue for queue in queues if is_callers or may_notify(alias, queue)]
 
     def announce(self, queues: Iterable[str]) -> None:
         for queue in self._to_announce(queues):
@@ -153,7 +154,11 @@ class PostgreSQLDialect(Dialect):
         return self.fast(_PROMOTE, []).rowcount
 
     def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
-        return [Reservation(*row) for row in self.fast(_CLAIM, [queue, worker, limit, worker]).fetchall()]
+        line = [Reservation(*row) for row in self.fast(_CLAIM, [queue, worker, limit, worker]).fetchall()]
+        if self.connection.timezone is UTC:
+            return line
+        to_utc = self.from_time
+        return [one._replace(created_at=to_utc(one.created_at), claimed_at=to_utc(one.claimed_at)) for one in line]
 
     def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
         rows = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
 from django.db.models import Count, Min
 from django.utils.module_loading import import_string
 
+from django_jobqueue import failpoints
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload
 from django_jobqueue.jobs.payload import JobPayload
@@ -63,23 +64,45 @@ class OrmQueue(Queue):
             return []
         pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
         try:
-            return self._move(lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)])
+            ids = self._move(lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)])
         except (DatabaseError, InterfaceError) as error:
             raise EnqueueError(f"the database {self.database!r} did not store the job: {error}") from error
+        failpoints.hit("enqueue.committed")
+        return ids
 
     def _push(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> list[UUID]:
-        stored = dialect.insert_jobs(payloads)
-        if len(stored) == len(payloads):
-            return [payload.id for payload in payloads]
-        holders = self._holders(dialect, [p.unique_key for p in payloads if p.id not in stored and p.unique_key])
-        return [p.id if p.id in stored else holders.get(p.unique_key, p.id) for p in payloads]
+        first: dict[UUID, JobPayload] = {}
+        for payload in payloads:
+            first.setdefault(payload.id, payload)
+        answers: dict[UUID, UUID] = {}
+        for _ in range(_TRIES):
+            rest = [payload for payload in first.values() if payload.id not in answers]
+            stored = dialect.insert_jobs(rest)
+            answers.update((job_id, job_id) for job_id in stored)
+            if len(stored) < len(rest):
+                answers.update(self._refused(dialect, [payload for payload in rest if payload.id not in stored]))
+            if len(answers) == len(first):
+                return [answers[payload.id] for payload in payloads]
+        raise EnqueueError("the holder of a unique key could not be seen: it ended each time it was asked for")
+
+    def _refused(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> dict[UUID, UUID]:
+        """The answer for each that was not stored. None for one whose key's holder has just ended: it can be stored now."""
+        known = dialect.known_ids(payload.id for payload in payloads)
+        repeats = {one.id: one.id for one in payloads if one.id in known or not one.unique_key}
+        rest = [one for one in payloads if one.id not in repeats]
+        holders = self._holders(dialect, [one.unique_key for one in rest if one.unique_key])
+        return repeats | {one.id: holders[one.unique_key] for one in rest if one.unique_key in holders}
 
     def _holders(self, dialect: Dialect, keys: Sequence[str]) -> dict[str | None, UUID]:
         """The live jobs that hold these unique keys."""
         if not keys:
             return {}
         rows = dialect.rows(f"SELECT unique_key, id FROM {JOBS} WHERE unique_key IN ({marks(len(keys))})", keys)
-        return {key: dialect.from_id(job_id) for key, job_id in rows}
+        holders: dict[str | None, UUID] = {key: dialect.from_id(job_id) for key, job_id in rows}
+        for key in {*keys} - {*holders}:  # equal to another by the database's collation only, or just gone
+            for (job_id,) in dialect.rows(f"SELECT id FROM {JOBS} WHERE unique_key = %s", [key]):
+                holders[key] = dialect.from_id(job_id)
+        return holders
 
     def cancel(self, job_id: UUID) -> bool:
         return self._move(lambda dialect: self._cancel(dialect, job_id))
@@ -99,7 +122,7 @@ class OrmQueue(Queue):
                 return False
             dialect.delete_ids(JOBS, "id", [job_id])
             attempt, lease_no, queue, priority = rows[0]
-            JobHistory.objects.using(self.database).create(
+            record = JobHistory(
                 job_id=job_id,
                 lease_no=lease_no + 1,  # a number of its own: the last lease has its own row
                 attempt=attempt,
@@ -111,6 +134,7 @@ class OrmQueue(Queue):
                 enqueued_at=job.created_at,
                 finished_at=dialect.now(),
             )
+            JobHistory.objects.using(self.database).bulk_create([record], ignore_conflicts=True)
             return True
         return False
 
@@ -186,21 +210,22 @@ class OrmQueue(Queue):
         return sum(row.ready + row.delayed + row.running for row in self.stats(queue))
 
     def stats(self, queue: str | None = None) -> list[QueueStats]:
+        rooms: dict[str, Any] = {
+            "ready": JobPriority.objects.using(self.database),
+            "delayed": DelayedJob.objects.using(self.database),
+            "running": Lock.objects.using(self.database).filter(name=""),
+            "dead": DeadLetterJob.objects.using(self.database),
+        }
+        found: dict[str, QueueStats] = {}
+        for room, rows in rooms.items():
+            chosen = rows if queue is None else rows.filter(queue=queue)
+            for name, count in chosen.order_by().values_list("queue").annotate(Count("pk")):
+                found[name] = found.get(name, QueueStats(name))._replace(**{room: count})
         now = self._dialect().now().timestamp()
-        counts: dict[str, dict[str, int]] = {}
-        oldest: dict[str, int] = {}
-        for room, model in (("ready", JobPriority), ("delayed", DelayedJob), ("running", Lock), ("dead", DeadLetterJob)):
-            rows = model._default_manager.using(self.database)
-            rows = rows.filter(name="") if model is Lock else rows
-            rows = rows.filter(queue=queue) if queue is not None else rows
-            for name, count in rows.order_by().values_list("queue").annotate(Count("pk")):
-                counts.setdefault(name, {})[room] = count
-        for name, seq in JobPriority.objects.using(self.database).order_by().values_list("queue").annotate(Min("seq")):
-            oldest[name] = seq
-        return [
-            QueueStats(queue=name, **rooms, oldest_ready_s=max(0.0, now - oldest[name] / 1e9) if name in oldest else 0.0)
-            for name, rooms in sorted(counts.items())
-        ]
+        for name, seq in rooms["ready"].order_by().values_list("queue").annotate(Min("seq")):
+            if name in found:
+                found[name] = found[name]._replace(oldest_ready_s=max(0.0, now - seq / 1e9))
+        return [found[name] for name in sorted(found)]
 
     def queue_names(self) -> list[str]:
         return self._dialect().ready_queues()
@@ -220,6 +245,7 @@ class OrmQueue(Queue):
             heartbeat_at=now,
             expires_at=now + timedelta(seconds=self.lease),
         )
+        failpoints.hit("join.committed")
 
     def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
         now = self._dialect().now()
@@ -246,8 +272,10 @@ class OrmQueue(Queue):
             moves.write()
             gone = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
             gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.now(), running="")
+            failpoints.hit("leave.before_commit")
 
         self._move(release)
+        failpoints.hit("leave.committed")
 
     def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
@@ -260,15 +288,19 @@ class OrmQueue(Queue):
             settled = settle_batch(dialect, settlements) if settlements else []
             return Exchange(settled, self._claim(dialect, queues, limit, worker) if limit > 0 else [])
 
-        return self._move(both)
+        exchange = self._move(both)
+        failpoints.hit("settle.committed" if settlements else "claim.committed")
+        return exchange
 
     def _claim(self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
-        dialect.promote()
+        if dialect.promote():
+            failpoints.hit("promote.before_commit")
         claimed: list[Reservation] = []
         for queue in queues or self._all_in_turn(dialect):
             claimed += dialect.claim(queue, limit - len(claimed), worker)
             if len(claimed) >= limit:
                 break
+        failpoints.hit("claim.before_commit")
         return claimed
 
     def _all_in_turn(self, dialect: Dialect) -> list[str]:
@@ -279,7 +311,9 @@ class OrmQueue(Queue):
         return names[start:] + names[:start]
 
     def reclaim(self) -> int:
-        return self._move(self._reclaim)
+        moved = self._move(self._reclaim)
+        failpoints.hit("reclaim.committed")
+        return moved
 
     def _reclaim(self, dialect: Dialect) -> int:
         now = dialect.to_time(dialect.now())
@@ -295,6 +329,7 @@ class OrmQueue(Queue):
         )
         if leases:
             self._lose(dialect, leases)
+            failpoints.hit("reclaim.before_commit")
         return len(leases)
 
     def _lose(self, dialect: Dialect, leases: Sequence[Lease]) -> None:
@@ -305,7 +340,6 @@ class OrmQueue(Queue):
                 moves.lose(lease, jobs[lease.job_id], conf().CRASH_BUDGET)
         dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
         moves.write()
-        dialect.announce({lease.queue for lease in leases})
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._dialect().seconds_to_next_due()
@@ -341,41 +375,51 @@ class OrmQueue(Queue):
             try:
                 with dialect.transaction():
                     return step(dialect)
+            except IntegrityError:
+                if attempt > 1:
+                    raise
+                with dialect.transaction():
+                    dialect.drop_doubles()
             except OperationalError as error:
                 if attempt == _TRIES or dialect.connection.in_atomic_block or not dialect.is_deadlock(error):
                     raise
         raise AssertionError("unreachable")
 
 
-def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[object]) -> JobSnapshot:
+def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot:
     queue, task, args, priority, max_attempts, created_at, *rooms = row
     ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:10]
-    common = (queue, task, args, priority)
-    times = {"max_attempts": max_attempts, "created_at": dialect.from_time(created_at)}
+    base = JobSnapshot(
+        job_id=job_id,
+        room=Room.READY,
+        status=JobStatus.RETRYING if ready[0] else JobStatus.PENDING,
+        queue=queue,
+        task=task,
+        args=args,
+        priority=priority,
+        attempt=ready[0] or 0,
+        lease_no=ready[1] or 0,
+        max_attempts=max_attempts,
+        created_at=dialect.from_time(created_at),
+    )
     if leased[1] is not None:
-        return JobSnapshot(  # type: ignore[call-arg]
-            job_id,
-            Room.LEASED,
-            JobStatus.PROCESSING,
-            *common,
-            *leased[:2],
-            **times,
-            worker_id=None if leased[2] is None else dialect.from_id(leased[2]),
-            claimed_at=dialect.from_time(leased[3]),
+        attempt, lease_no, worker, claimed_at = leased
+        return base._replace(
+            room=Room.LEASED,
+            status=JobStatus.PROCESSING,
+            attempt=attempt,
+            lease_no=lease_no,
+            worker_id=None if worker is None else dialect.from_id(worker),
+            claimed_at=dialect.from_time(claimed_at),
         )
     if ready[1] is not None:
-        status = JobStatus.RETRYING if ready[0] else JobStatus.PENDING
-        return JobSnapshot(job_id, Room.READY, status, *common, *ready, **times)  # type: ignore[call-arg]
+        return base
     attempt, lease_no, reason, due_at = delayed
-    status = JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING
-    return JobSnapshot(  # type: ignore[call-arg]
-        job_id,
-        Room.DELAYED,
-        status,
-        *common,
-        attempt or 0,
-        lease_no or 0,
-        **times,
+    return base._replace(
+        room=Room.DELAYED,
+        status=JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING,
+        attempt=attempt or 0,
+        lease_no=lease_no or 0,
         reason=str(reason or ""),
         due_at=None if due_at is None else dialect.from_time(due_at),
     )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
 from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.orm.dialect import Dialect, JobRow, Lease
@@ -65,11 +66,13 @@ class Moves:
         """All of it, in an order that never shows a job twice to a reader of one statement."""
         dialect = self.dialect
         dialect.write_history(self._history)
+        failpoints.hit("settle.half_written")
         for job_id, values in self._dead:
             dialect.bury(job_id, values)
         dialect.delete_ids(JOBS, "id", self._over)
         dialect.insert_many(insert(DELAYED), self._delayed)
         dialect.insert_many(insert(READY), self._ready)
+        dialect.announce({queue for _, queue, *_ in self._ready})
 
     def release(self, lease: Lease) -> None:
         """Back to the very place in the line it had, its attempt given back."""
@@ -161,9 +164,12 @@ class Moves:
 
 
 def settle_batch(dialect: Dialect, settlements: Sequence[Settlement]) -> list[bool]:
-    """Settle in the caller's transaction. True for each whose lease was held; one lease is settled once."""
-    held = dialect.settle_completed(settlements)
-    rest = settlements if held is None else [one for one in settlements if one.move is not Move.COMPLETED]
+    """Settle in the caller's transaction. True for each whose lease was held; of two for one lease the first counts."""
+    first: dict[tuple[UUID, int], Settlement] = {}
+    for one in settlements:
+        first.setdefault((one.reservation.job_id, one.reservation.lease_no), one)
+    held = dialect.settle_completed(list(first.values()))
+    rest = [one for one in first.values() if held is None or one.move is not Move.COMPLETED]
     settled = held or set()
     if rest:
         leases = dialect.take_leases(rest)
@@ -174,6 +180,7 @@ def settle_batch(dialect: Dialect, settlements: Sequence[Settlement]) -> list[bo
                 moves.settle(one, lease)
                 settled.add((lease.job_id, lease.lease_no))
         moves.write()
+    failpoints.hit("settle.before_commit")
     return [_take_once(settled, one.reservation) for one in settlements]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from django.db import connections
 
 from django_jobqueue.conf import conf
+from django_jobqueue.queues.bell import Bell
 
 logger = logging.getLogger("django_jobqueue.queues")
 
@@ -26,23 +26,19 @@ class Waiter:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self._woken = threading.Event()
+        self._bell = Bell()
 
     def wake(self) -> None:
-        self._woken.set()
+        self._bell.ring()
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """True when something may have happened before the timeout."""
-        if self._woken.is_set():
-            self._woken.clear()
-            return True
-        return self._wait(frozenset(queues), timeout)
+        return self._bell.wait(0) or self._wait(frozenset(queues), timeout)
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
         # Jitter, so that many idle workers don't ask at the same moment.
         rest = min(timeout, self.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311
-        self._woken.wait(rest)
-        self._woken.clear()
+        self._bell.wait(rest)
         return True
 
     def close(self) -> None:
@@ -65,8 +61,7 @@ class DataVersionWaiter(Waiter):
             if version != self._seen:
                 self._seen = version
                 return True
-            if self._woken.wait(self.ask_seconds):
-                self._woken.clear()
+            if self._bell.wait(self.ask_seconds):
                 return True
         return False
 
@@ -74,38 +69,49 @@ class DataVersionWaiter(Waiter):
         connection = connections[self.database]
         connection.ensure_connection()
         raw = connection.connection
-        return id(raw), int(raw.execute("PRAGMA data_version").fetchone()[0])
+        with connection.wrap_database_errors:  # without WAL, asking may meet a writer's lock
+            return id(raw), int(raw.execute("PRAGMA data_version").fetchone()[0])
 
 
 class NotifyWaiter(Waiter):
     """PostgreSQL: LISTEN on a connection of its own; while that can't be had, polling."""
 
     retry_seconds = 5.0
+    quiet_seconds = 0.03
+    """A little longer than a producer says nothing after a notification (`notify.QUIET_SECONDS`)."""
 
     def __init__(self, database: str) -> None:
         super().__init__(database)
         self._listener: Any = None
         self._retry_at = 0.0
+        self._look_again = False
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
-        if not conf().NOTIFY or not self._listen():
+        if not conf().NOTIFY:
             return super()._wait(queues, timeout)
-        deadline = time.monotonic() + timeout
+        if self._listener is None:  # what was announced until it listens, nobody heard: look first
+            return self._listen() or super()._wait(queues, timeout)
         try:
-            while (left := deadline - time.monotonic()) > 0:
-                if self._listener.wait(queues, min(left, STEP_SECONDS)):
-                    return True
-                if self._woken.is_set():
-                    self._woken.clear()
-                    return True
+            return self._hear(queues, timeout)
         except Exception as error:  # a wake-up channel that is cut off must never stop a worker
             logger.warning("The LISTEN connection to %r was lost (%s); polling until it is back.", self.database, error)
             self.close()
             return True
-        return False
+
+    def _hear(self, queues: frozenset[str], timeout: float) -> bool:
+        # Whoever was woken and found the job taken looks once more, for the pushes that followed without a word.
+        again, self._look_again = self._look_again, False
+        deadline = time.monotonic() + (min(timeout, self.quiet_seconds) if again else timeout)
+        while (left := deadline - time.monotonic()) > 0:
+            if self._listener.wait(queues, min(left, STEP_SECONDS)):
+                self._look_again = True
+                return True
+            if self._bell.wait(0):
+                return True
+        return again
 
     def _listen(self) -> bool:
-        if self._listener is None and time.monotonic() >= self._retry_at:
+        if time.monotonic() >= self._retry_at:
             self._retry_at = time.monotonic() + self.retry_seconds
             from django_jobqueue.queues.orm.notify import Listener  # needs psycopg, which is optional
 
@@ -127,5 +133,3 @@ _WAITERS = {"sqlite": DataVersionWaiter, "postgresql": NotifyWaiter}
 def waiter_for(database: str) -> Waiter:
     """The waiter for what kind of database this alias is."""
     return _WAITERS.get(connections[database].vendor, Waiter)(database)
-
-

@@ -12,10 +12,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count
-from shop.models import Invoice, Order, OrderLine, Picture
 
 from django_jobqueue import get_queue
 from django_jobqueue.models import DeadLetterJob, JobHistory
+from shop.models import Invoice, Order, OrderLine, Picture
 
 Outcome = JobHistory.Outcome
 MESSAGE_ID = re.compile(rb"^Message-ID: <(INV-\d+)@", re.MULTILINE | re.IGNORECASE)

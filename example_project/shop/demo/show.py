@@ -12,6 +12,7 @@ from django.core.management.base import OutputWrapper
 from django.core.management.color import Style
 from django.db import connection
 from django.db.models import Sum
+
 from shop.demo import books
 from shop.demo.stage import PASSWORD, USER
 from shop.models import Invoice, Picture

@@ -11,11 +11,11 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from shop.models import ExchangeRate, Invoice, Order, OrderLine, Picture, Product
-from shop.tasks import fetch_rate, import_orders, make_thumbnail, remind, write_report
 
 from django_jobqueue import JobPayload, get_queue
 from django_jobqueue.models import WorkerProcess
+from shop.models import ExchangeRate, Invoice, Order, OrderLine, Picture, Product
+from shop.tasks import fetch_rate, import_orders, make_thumbnail, remind, write_report
 
 USER = PASSWORD = "demo"
 SHOP = [Invoice, OrderLine, Order, Picture, Product, ExchangeRate]

@@ -1,6 +1,6 @@
 """The limit on SQLite: the same loop with the standard library's sqlite3; each claim and each settlement one commit.
 
-    python -m tests.benchmarks.systems.raw_sqlite FILE
+python -m tests.benchmarks.systems.raw_sqlite FILE
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+
 from shop.demo import books, show, stage, worker
 
 
@@ -23,7 +24,8 @@ class Command(BaseCommand):
             worker.work_until_nothing_waits(page.progress, options["patience"])
         except worker.WorkerTrouble as trouble:
             raise CommandError(str(trouble)) from None
-        page.progress("")
+        finally:
+            page.progress("")
         lines = books.accounts(facts)
         checks = list(books.checks(facts, lines))
         show.summary(page, lines, checks)

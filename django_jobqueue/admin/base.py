@@ -1,0 +1,174 @@
+"""What every page of ours has in common: read only, never counting, its operations as actions and as buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+
+from django_jobqueue.admin.changelist import JobChangeList
+from django_jobqueue.admin.operations import Operation, perform_on_many, perform_on_one
+from django_jobqueue.admin.pages import Button, Page
+from django_jobqueue.admin.paginator import CappedPaginator
+from django_jobqueue.admin.stores import database_of
+
+if TYPE_CHECKING:
+    _Base = admin.ModelAdmin[Any]
+else:
+    _Base = admin.ModelAdmin
+
+
+class JobQueueAdmin(_Base):
+    """Rows are looked at, and moved by operations; nothing is added, edited or deleted."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 50
+    sortable_by = ()
+    list_select_related = False
+    operations: ClassVar[tuple[Operation, ...]] = ()
+    narrow: ClassVar[Sequence[str]] = ()
+    """Wide columns that the list does not show, and so does not read."""
+    job_id_field = "id"
+
+    class Media:
+        css = {"all": ["django_jobqueue/admin.css"]}
+        js = ["django_jobqueue/confirm.js"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    # -- the list ----------------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(database_of(self.model))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[JobChangeList]:
+        return JobChangeList
+
+    def columns_of_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.defer(*self.narrow)
+
+    def complete_rows(self, rows: list[Any]) -> None:
+        """Fetch what the list shows besides the rows themselves, once for the whole page."""
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
+        """An id finds its job by index; anything else is looked for in the search fields."""
+        try:
+            return queryset.filter(**{self.job_id_field: UUID(search_term.strip())}), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    def act_on_many(self, request: HttpRequest, operation: Operation, rows: QuerySet[Any]) -> None:
+        if not operation.is_allowed(request):
+            raise PermissionDenied
+        perform_on_many(request, operation, rows, self.narrow)
+
+    # -- one row -----------------------------------------------------------------------------------------------------
+
+    def page(self, request: HttpRequest, obj: Any) -> Page:
+        """What the detail page of this row shows."""
+        raise NotImplementedError
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        obj = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, obj):
+            raise PermissionDenied
+        if obj is None:
+            return self.moved_on(request)
+        page = self.page(request, obj)
+        page.buttons += [self._button(request, operation, obj) for operation in self._allowed(request)]
+        context = {**self.page_context(request, obj), "page": page, **(extra_context or {})}
+        return TemplateResponse(request, "admin/django_jobqueue/detail.html", context)
+
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What the admin's own change form template asks for."""
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": obj,
+            "title": str(obj),
+            "change": True,
+            "is_popup": False,
+            "media": self.media,
+            "has_view_permission": self.has_view_permission(request, obj),
+            "has_change_permission": False,
+            "history_url": self._url(request, "history", obj.pk),
+        }
+
+    def moved_on(self, request: HttpRequest) -> HttpResponse:
+        """The row was there when the page was made."""
+        messages.warning(request, _("It is not here any more: it ran, or somebody else was faster."))
+        return HttpResponseRedirect(self.list_url(request))
+
+    def list_url(self, request: HttpRequest) -> str:
+        """The list with the filters it had. The admin's index for whom may act on rows but not list them."""
+        if not self.has_view_permission(request):
+            return reverse("admin:index", current_app=self.admin_site.name)
+        return self._url(request, "changelist")
+
+    def _url(self, request: HttpRequest, page: str, *args: Any) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        filters: dict[str, Any] = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        return add_preserved_filters(filters, reverse(name, args=args, current_app=self.admin_site.name))
+
+    # -- operations --------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                f"<path:object_id>/{operation.name}/",
+                self.admin_site.admin_view(self.act_on_one),
+                {"name": operation.name},
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{operation.name}",
+            )
+            for operation in self.operations
+        ] + super().get_urls()
+
+    def act_on_one(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """A button of the detail page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        operation = next(one for one in self.operations if one.name == name)
+        if not operation.is_allowed(request):
+            raise PermissionDenied
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            return self.moved_on(request)
+        perform_on_one(request, operation, obj, posted_lease_no(request))
+        return HttpResponseRedirect(self.list_url(request))
+
+    def _allowed(self, request: HttpRequest) -> list[Operation]:
+        return [operation for operation in self.operations if operation.is_allowed(request)]
+
+    def _button(self, request: HttpRequest, operation: Operation, obj: Any) -> Button:
+        url = self._url(request, operation.name, obj.pk)
+        return Button(url, operation.label, operation.tone, operation.confirm)
+
+
+def posted_lease_no(request: HttpRequest) -> int | None:
+    """The lease under which the job on the page died; None when the page did not say."""
+    text = request.POST.get("lease_no", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else None

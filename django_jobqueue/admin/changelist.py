@@ -1,0 +1,34 @@
+"""A list page over a table that may be huge, and may hold rows nobody can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import ngettext
+
+from django_jobqueue.admin.robust import readable
+
+
+class JobChangeList(ChangeList):
+    """Reads only the columns the list shows, steps over unreadable rows, and lets the admin add what else rows need."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        return self.model_admin.columns_of_list(rows)  # type: ignore[attr-defined, no-any-return]
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows, bad = readable(self.result_list, self.list_per_page)
+        self.result_list = rows
+        if bad:
+            words = ngettext(
+                "%(count)d row of this page can't be read and is left out.",
+                "%(count)d rows of this page can't be read and are left out.",
+                bad,
+            )
+            messages.warning(request, words % {"count": bad})
+        self.model_admin.complete_rows(rows)  # type: ignore[attr-defined]

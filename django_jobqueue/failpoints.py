@@ -1,0 +1,55 @@
+"""Named points where a test ends this process the hard way, to see that nothing is lost and nothing is stuck.
+
+`JOBQUEUE_FAILPOINT="claim.committed:kill"` sends SIGKILL to this process when it gets there; `claim.committed:kill:3`,
+the third time. Other signals have their names too: `term`, `stop`. Without the variable `hit` is an empty function.
+The points stand once per transaction, never once per job.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable
+
+VARIABLE = "JOBQUEUE_FAILPOINT"
+POINTS = {
+    "enqueue.before_commit": "the jobs are written, the producer has no answer",
+    "enqueue.committed": "the jobs are stored, the producer does not know",
+    "join.committed": "the worker is known and holds nothing",
+    "promote.before_commit": "due jobs are written to the line",
+    "claim.before_commit": "the leases are written",
+    "claim.committed": "the jobs are leased to a worker that does not know",
+    "settle.half_written": "the history is written, the rooms are not",
+    "settle.before_commit": "the decisions are written",
+    "settle.committed": "the decisions are stored, the worker does not know",
+    "reclaim.before_commit": "the leases of the dead are written back",
+    "reclaim.committed": "the jobs of the dead are in the line again",
+    "leave.before_commit": "the worker's own leases are written back",
+    "leave.committed": "the worker has signed off and still runs",
+    "revive.before_commit": "dead letters are deleted, their jobs are written",
+    "revive.committed": "the jobs are in the line, the operator has no answer",
+}
+"""Every point, and what is true when the process gets there."""
+
+
+def _nothing(point: str) -> None:
+    """What `hit` is in every process but a test's."""
+
+
+def armed(text: str) -> Callable[[str], None]:
+    """The `hit` that `text` (`point:signal` or `point:signal:n`) asks for. Raises `ValueError` for anything else."""
+    wanted, name, nth = (*text.split(":"), "1")[:3]
+    number = getattr(signal, f"SIG{name.upper()}", None)
+    if wanted not in POINTS or number is None or not nth.isdigit():
+        raise ValueError(f"{VARIABLE}={text!r}: use point:signal or point:signal:n; points: {', '.join(POINTS)}")
+    times = itertools.count(1)
+
+    def hit(point: str) -> None:
+        if point == wanted and next(times) == int(nth):
+            os.kill(os.getpid(), number)
+
+    return hit
+
+
+hit = armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _nothing

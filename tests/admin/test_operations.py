@@ -1,0 +1,349 @@
+"""Who may press which button, what it does, and what is written down about it."""
+
+from __future__ import annotations
+
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connections
+from django.test import Client
+
+from django_jobqueue.admin import operations
+from django_jobqueue.jobs.codec import decode_call
+from django_jobqueue.lifecycle import dead_letters
+from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobPriority
+from tests.admin.conftest import inline_code, messages_of, push, staff_with, url
+from tests.lifecycle.letters import ADD, die, write_letter
+
+pytestmark = pytest.mark.django_db
+
+# (model, page of the button, name in the list of actions, permission)
+BUTTONS = [
+    ("deadletterjob", "retry", "retry_selected", "retry_deadletterjob"),
+    ("deadletterjob", "discard", "discard_selected", "discard_deadletterjob"),
+    ("job", "cancel", "cancel_selected", "cancel_job"),
+    ("job", "run-now", "run_selected_now", "run_job_now"),
+]
+OTHERS = ["retry_deadletterjob", "edit_retry_deadletterjob", "discard_deadletterjob", "cancel_job", "run_job_now"]
+VIEW = ["view_deadletterjob", "view_job"]
+
+
+def target(queue, model):
+    return write_letter().pk if model == "deadletterjob" else push(queue, delay=3600)
+
+
+def rooms():
+    return DeadLetterJob.objects.count(), Job.objects.count(), DelayedJob.objects.count(), JobHistory.objects.count()
+
+
+def everyone_but(permission):
+    return [codename for codename in OTHERS if codename != permission]
+
+
+def run_action(client, model, action, *pks, **data):
+    return client.post(url(model), {"action": action, "_selected_action": [str(pk) for pk in pks], **data}, follow=True)
+
+
+# the matrix
+
+
+@pytest.mark.parametrize(("model", "page", "action", "permission"), BUTTONS, ids=[row[1] for row in BUTTONS])
+class TestButton:
+    def test_get_does_nothing_whoever_asks(self, queue, as_boss, model, page, action, permission):
+        address = url(model, page, target(queue, model))
+        before = rooms()
+        assert as_boss.get(address).status_code == 405
+        assert as_boss.head(address).status_code == 405
+        assert as_boss.put(address).status_code == 405
+        assert staff_with(permission).get(address).status_code == 405
+        assert staff_with().get(address).status_code == 405
+        assert "/login/" in Client().get(address)["Location"]
+        assert rooms() == before
+
+    def test_strangers_are_sent_to_the_login(self, queue, model, page, action, permission):
+        before_target = target(queue, model)
+        before = rooms()
+        response = Client().post(url(model, page, before_target))
+        assert response.status_code == 302
+        assert "/login/" in response["Location"]
+        assert rooms() == before
+
+    def test_staff_with_every_other_permission_may_not(self, queue, model, page, action, permission):
+        client = staff_with(*VIEW, *everyone_but(permission))
+        address = url(model, page, target(queue, model))
+        before = rooms()
+        assert client.post(address).status_code == 403
+        assert rooms() == before
+        assert not LogEntry.objects.exists()
+
+    def test_staff_with_the_permission_may_and_it_is_written_down(self, queue, model, page, action, permission):
+        client = staff_with(*VIEW, permission)
+        pk = target(queue, model)
+        before = rooms()
+        response = client.post(url(model, page, pk))
+        assert response.status_code == 302
+        assert urlsplit(response["Location"]).path == url(model)
+        assert rooms() != before
+        entry = LogEntry.objects.get()
+        assert entry.object_id == str(pk)
+        assert entry.user.username.startswith("staff")
+        assert entry.change_message
+
+    def test_the_permission_alone_is_enough_and_shows_nothing(self, queue, model, page, action, permission):
+        client = staff_with(permission)
+        response = client.post(url(model, page, target(queue, model)))
+        assert response["Location"] == "/admin/"
+        assert LogEntry.objects.exists()
+        assert client.get(url(model)).status_code == 403
+
+    def test_a_forged_post_is_refused_csrf(self, queue, boss, model, page, action, permission):
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(boss)
+        pk = target(queue, model)
+        before = rooms()
+        assert client.post(url(model, page, pk)).status_code == 403
+        assert rooms() == before
+        client.get(url(model, "change", pk))
+        token = client.cookies["csrftoken"].value
+        assert client.post(url(model, page, pk), {"csrfmiddlewaretoken": token}).status_code == 302
+        assert rooms() != before
+
+    def test_the_button_is_there_for_whom_it_is(self, queue, model, page, action, permission):
+        pk = target(queue, model)
+        button = f'action="{url(model, page, pk)}"'
+        assert button in staff_with(*VIEW, permission).get(url(model, "change", pk)).content.decode()
+        others = staff_with(*VIEW, *everyone_but(permission)).get(url(model, "change", pk)).content.decode()
+        assert button not in others
+
+    def test_the_list_action_needs_the_permission_too(self, queue, model, page, action, permission):
+        pk = target(queue, model)
+        before = rooms()
+        others = staff_with(*VIEW, *everyone_but(permission))
+        assert f'value="{action}"' not in others.get(url(model)).content.decode()
+        run_action(others, model, action, pk)
+        assert rooms() == before
+        allowed = staff_with(*VIEW, permission)
+        assert f'value="{action}"' in allowed.get(url(model)).content.decode()
+        response = run_action(allowed, model, action, pk)
+        assert rooms() != before
+        assert messages_of(response)[0].startswith("1 ")
+        assert LogEntry.objects.get().object_id == str(pk)
+
+    def test_a_second_click_finds_nothing_and_says_so(self, queue, as_boss, model, page, action, permission):
+        pk = target(queue, model)
+        as_boss.post(url(model, page, pk))
+        before = rooms()
+        response = as_boss.post(url(model, page, pk), follow=True)
+        assert response.status_code == 200
+        assert messages_of(response)
+        assert rooms() == before
+        assert LogEntry.objects.count() == 1
+
+
+# what they do
+
+
+def test_retry_brings_the_job_back_and_keeps_the_filters_of_the_list(queue, as_boss):
+    letter = die(queue, queue="emails")
+    address = url("deadletterjob", "change", letter.pk) + "?_changelist_filters=queue%3Demails"
+    html = as_boss.get(address).content.decode()
+    assert f"{url('deadletterjob', 'retry', letter.pk)}?_changelist_filters=queue%3Demails" in html
+    response = as_boss.post(url("deadletterjob", "retry", letter.pk) + "?_changelist_filters=queue%3Demails")
+    assert response["Location"] == url("deadletterjob") + "?queue=emails"
+    assert Job.objects.get().times_retried == 1
+
+
+def test_a_button_on_an_old_page_does_not_retry_a_later_death(as_boss):
+    letter = write_letter(lease_no=7)
+    page = as_boss.get(url("deadletterjob", "change", letter.pk)).content.decode()
+    assert '<input type="hidden" name="lease_no" value="7">' in page
+    as_boss.post(url("deadletterjob", "retry", letter.pk), {"lease_no": "6"})
+    assert DeadLetterJob.objects.exists()
+    as_boss.post(url("deadletterjob", "retry", letter.pk), {"lease_no": "7"})
+    assert not DeadLetterJob.objects.exists()
+
+
+def test_a_letter_that_must_stay_dead_says_why(queue, as_boss):
+    holder = push(queue, unique_key="k")
+    letter = write_letter(unique_key="k")
+    response = as_boss.post(url("deadletterjob", "retry", letter.pk), follow=True)
+    assert str(holder) in messages_of(response)[0]
+    assert DeadLetterJob.objects.get() == letter
+    assert not LogEntry.objects.exists()
+
+
+def test_running_jobs_are_neither_cancelled_nor_hurried(queue, as_boss):
+    ready = push(queue)
+    response = as_boss.post(url("job", "run-now", ready), follow=True)
+    assert "Nothing to hurry" in messages_of(response)[0]
+    as_boss.post(url("job", "cancel", ready))
+    assert JobHistory.objects.get().outcome == "cancelled"
+
+
+def test_selecting_across_pages_goes_in_chunks_and_only_over_what_is_filtered(as_boss, monkeypatch):
+    monkeypatch.setattr(dead_letters, "CHUNK", 4)
+    monkeypatch.setattr(dead_letters.id_chunks, "__defaults__", (4,))
+    mine = [write_letter(queue="emails") for _ in range(10)]
+    other = write_letter(queue="reports")
+    response = as_boss.post(
+        url("deadletterjob") + "?queue=emails",
+        {"action": "retry_selected", "_selected_action": [str(mine[0].pk)], "select_across": "1"},
+        follow=True,
+    )
+    assert "10 dead letters run again" in messages_of(response)[0]
+    assert DeadLetterJob.objects.get() == other
+    assert LogEntry.objects.count() == 10
+
+
+def test_a_click_that_takes_too_long_stops_and_says_how_to_go_on(as_boss, monkeypatch):
+    monkeypatch.setattr(operations, "SECONDS", -1.0)
+    letter = write_letter()
+    response = run_action(as_boss, "deadletterjob", "discard_selected", letter.pk)
+    assert "Run the action again" in messages_of(response)[0]
+    assert DeadLetterJob.objects.exists()
+
+
+def test_many_refusals_are_not_many_messages(queue, as_boss):
+    push(queue, unique_key="k")
+    letters = [write_letter(unique_key="k") for _ in range(9)]
+    response = run_action(as_boss, "deadletterjob", "retry_selected", *(one.pk for one in letters))
+    assert len(messages_of(response)) == 6
+    assert "4 more" in messages_of(response)[-1]
+
+
+# retry with edited arguments
+
+
+def edit_url(letter):
+    return url("deadletterjob", "edit_retry", letter.pk)
+
+
+def test_the_form_shows_the_call_and_what_the_task_takes(queue, as_boss):
+    response = as_boss.get(edit_url(write_letter(args='{"args":[1],"kwargs":{"b":2}}')))
+    html = response.content.decode()
+    assert "add(a: &#x27;int&#x27;, b: &#x27;int&#x27;) -&gt; &#x27;int&#x27;" in html or "add(a: int, b: int)" in html
+    assert response.context["form"]["args"].value() == "[\n  1\n]"
+    assert response.context["form"]["kwargs"].value() == '{\n  "b": 2\n}'
+    assert inline_code(html) == []
+
+
+def test_good_arguments_replace_the_old_ones_and_it_is_written_down(queue, as_boss):
+    letter = die(queue)
+    response = as_boss.post(edit_url(letter), {"args": "[3]", "kwargs": ' {"b": 4} '}, follow=True)
+    assert "runs again" in messages_of(response)[0]
+    assert decode_call(Job.objects.get().args) == ([3], {"b": 4})
+    assert LogEntry.objects.get().change_message == "Retried with edited arguments."
+
+
+def test_arguments_nobody_could_read_can_be_written_anew(as_boss):
+    letter = write_letter(args="{nonsense", reason="payload_invalid")
+    assert "{nonsense" in as_boss.get(edit_url(letter)).content.decode()
+    as_boss.post(edit_url(letter), {"args": "[1, 2]", "kwargs": ""})
+    assert decode_call(Job.objects.get().args) == ([1, 2], {})
+
+
+BAD_EDITS = [
+    ("[1,", "{}", "args", ""),
+    ("{}", "{}", "args", "JSON such as"),
+    ("[1, 2]", "[]", "kwargs", "JSON such as"),
+    ("[1, NaN]", "{}", "args", ""),
+    ('["\\u0000", 1]', "{}", "args", "NUL"),
+    ('["\\ud800", 1]', "{}", "args", "surrogate"),
+    ("[" * 100_000, "{}", "args", ""),
+    ("[1, 2]", '{"a": 1, "a": 2}', "kwargs", "twice"),
+    ("[1]", "{}", None, "can't be called"),
+    ("[1, 2]", '{"c": 3}', None, "can't be called"),
+    ('["' + "x" * 300_000 + '", 1]', "{}", "args", "262,144"),
+    ("9" * 5_000, "{}", "args", ""),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "field", "words"), BAD_EDITS, ids=range(len(BAD_EDITS)))
+def test_bad_arguments_are_explained_and_nothing_moves(as_boss, args, kwargs, field, words):
+    letter = write_letter()
+    response = as_boss.post(edit_url(letter), {"args": args, "kwargs": kwargs})
+    assert response.status_code == 200
+    errors = response.context["form"].errors
+    assert list(errors) == [field or "__all__"]
+    assert words in str(errors[field or "__all__"].as_text())
+    assert DeadLetterJob.objects.get() == letter
+    assert not LogEntry.objects.exists()
+    assert inline_code(response.content.decode()) == []
+
+
+def test_edited_retry_has_its_own_permission(queue):
+    letter = write_letter()
+    assert "/login/" in Client().get(edit_url(letter))["Location"]
+    assert "/login/" in Client().post(edit_url(letter), {"args": "[1,2]"})["Location"]
+    others = staff_with(*VIEW, *everyone_but("edit_retry_deadletterjob"))
+    assert others.get(edit_url(letter)).status_code == 403
+    assert others.post(edit_url(letter), {"args": "[1,2]"}).status_code == 403
+    assert edit_url(letter) not in others.get(url("deadletterjob", "change", letter.pk)).content.decode()
+    assert DeadLetterJob.objects.exists()
+    allowed = staff_with(*VIEW, "edit_retry_deadletterjob")
+    assert edit_url(letter) in allowed.get(url("deadletterjob", "change", letter.pk)).content.decode()
+    assert allowed.get(edit_url(letter)).status_code == 200
+    assert allowed.put(edit_url(letter)).status_code == 405
+    assert allowed.post(edit_url(letter), {"args": "[1,2]"}).status_code == 302
+    assert not DeadLetterJob.objects.exists()
+
+
+def test_a_forged_edit_is_refused_csrf(boss):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(boss)
+    letter = write_letter()
+    assert client.post(edit_url(letter), {"args": "[1,2]"}).status_code == 403
+    assert DeadLetterJob.objects.exists()
+
+
+def test_an_edit_that_comes_too_late_says_so(as_boss):
+    letter = write_letter(lease_no=3)
+    response = as_boss.post(edit_url(letter), {"args": "[1,2]", "lease_no": "2"}, follow=True)
+    assert "somebody else was faster" in messages_of(response)[0]
+    DeadLetterJob.objects.all().delete()
+    response = as_boss.post(edit_url(letter), {"args": "[1,2]"}, follow=True)
+    assert "not here any more" in messages_of(response)[0]
+    assert not Job.objects.exists()
+
+
+def test_an_unknown_task_takes_any_arguments(as_boss):
+    letter = write_letter(task="gone.away", reason="unknown_task")
+    assert as_boss.get(edit_url(letter)).status_code == 200
+    as_boss.post(edit_url(letter), {"args": '["anything"]', "kwargs": '{"at": "all"}'})
+    assert decode_call(Job.objects.get().args) == (["anything"], {"at": "all"})
+
+
+# fifty at once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fifty_parallel_clicks_make_one_new_run(queue, boss):
+    letter = die(queue)
+    clients = [Client() for _ in range(50)]
+    for client in clients:
+        client.force_login(boss)
+    gate = threading.Barrier(50)
+    codes, errors = [], []
+
+    def click(client):
+        try:
+            gate.wait(60)
+            codes.append(client.post(url("deadletterjob", "retry", letter.pk)).status_code)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=click, args=[client]) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+
+    assert errors == []
+    assert codes == [302] * 50
+    assert JobPriority.objects.count() == 1
+    assert Job.objects.get().task == ADD
+    assert LogEntry.objects.count() == 1
