@@ -51,8 +51,8 @@ migrations: $(test_env) ## fail when a model has changed and its migration was n
 bench: $(bench_env) ## measure, next to django-tasks-db and bare SQL
 	$(python) -m tests.benchmarks $(ARGS)
 
-screenshots: $(demo_env) ## photograph the admin of the example shop with headless Chromium
-	$(python) example_project/manage.py screenshots $(ARGS)
+screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
+	$(python) -m tests.screenshots $(ARGS)
 
 matrix: ## the quick suite on every Python x Django pair this machine has
 	@for pair in $(filter-out $(SKIP):%,3.11:5.2 3.12:6.0 3.13:6.1); do \

@@ -196,6 +196,7 @@ def task(
             registry_name=name,
             **more,
         )
+        register(definition_of(made))  # also when the same function was decorated before, with another policy
         return made
 
     return wrap(function) if function is not None else wrap

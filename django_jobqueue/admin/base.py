@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from django_jobqueue.admin.changelist import JobChangeList
@@ -67,6 +68,11 @@ class JobQueueAdmin(_Base):
     def columns_of_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer(*self.narrow)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """With the name of what is listed for a title, instead of an order to select something."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def complete_rows(self, rows: list[Any]) -> None:
         """Fetch what the list shows besides the rows themselves, once for the whole page."""
 
@@ -99,7 +105,8 @@ class JobQueueAdmin(_Base):
         if obj is None:
             return self.moved_on(request)
         page = self.page(request, obj)
-        page.buttons += [self._button(request, operation, obj) for operation in self._allowed(request)]
+        page.buttons[:0] = [self._button(request, operation, obj) for operation in self._allowed(request)]
+        page.buttons.sort(key=lambda button: button.tone == "danger")  # what can't be undone stands last
         context = {**self.page_context(request, obj), "page": page, **(extra_context or {})}
         return TemplateResponse(request, "admin/django_jobqueue/detail.html", context)
 

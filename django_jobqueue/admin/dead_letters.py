@@ -82,7 +82,7 @@ def triage(request: HttpRequest, using: str) -> list[LetterGroup]:
 
 @admin.register(DeadLetterJob)
 class DeadLetterAdmin(JobQueueAdmin):
-    list_display = ("what", "error", "why", "queue_name", "attempts", "died")
+    list_display = ("what", "error", "queue_name", "attempts", "died")
     list_filter = (DeadQueueFilter, DeadTaskFilter, ErrorFilter, "reason", "failed_at")
     search_fields = ("task", "error_class", "error_message")
     search_help_text = _("Job id, or words of the task or the error.")
@@ -120,15 +120,13 @@ class DeadLetterAdmin(JobQueueAdmin):
     @admin.display(description=_("error"))
     def error(self, obj: Any) -> SafeString:
         name = widgets.cut(obj.error_class, 300).rpartition(".")[2]
+        message = widgets.cut(obj.message_start, 160)
+        # No attempts left is how most die: a badge on each of them would say nothing.
+        usual = obj.reason == DeadLetterJob.Reason.EXHAUSTED and name
+        why = "" if usual else widgets.badge(obj.reason, obj.get_reason_display(), "warn")
         return format_html(
-            '<span class="jq-error">{}</span><span class="jq-message">{}</span>',
-            widgets.cut(name, 60),
-            widgets.cut(obj.message_start, 120),
+            '<span class="jq-error">{}</span>{}<span class="jq-message">{}</span>', widgets.cut(name, 60), why, message
         )
-
-    @admin.display(description=_("reason"))
-    def why(self, obj: Any) -> SafeString:
-        return widgets.badge(obj.reason, obj.get_reason_display(), "bad" if obj.reason == "exhausted" else "warn")
 
     @admin.display(description=_("queue"))
     def queue_name(self, obj: Any) -> SafeString:

@@ -51,7 +51,7 @@ class JSONTextField(forms.CharField):
 
 
 class EditForm(forms.Form):
-    args = JSONTextField(label=_("Args"), shape=list, example='[7, "express"]', rows=5)
+    args = JSONTextField(label=_("Args"), shape=list, example='[7, "express"]', rows=4)
     kwargs = JSONTextField(label=_("Kwargs"), shape=dict, example='{"order_id": 7}', rows=14)
     lease_no = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
@@ -108,7 +108,22 @@ def signature_of(task: str) -> str:
     signature = inspect.signature(definition.func)
     if definition.takes_context:
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+    parameters = [one.replace(annotation=_Bare.of(one.annotation)) for one in signature.parameters.values()]
+    signature = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
     return widgets.cut(f"{widgets.short_task(task)}{signature}", 500)
+
+
+class _Bare(str):
+    """An annotation that is a string, printed without its quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @classmethod
+    def of(cls, annotation: Any) -> Any:
+        return cls(annotation) if isinstance(annotation, str) else annotation
 
 
 def _retry(request: HttpRequest, letter: DeadLetterJob, form: EditForm) -> bool:

@@ -31,7 +31,10 @@ class ChoiceFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chosen = self.used_parameters.get(str(self.parameter_name), "")
         names = sorted({*self.names(model_admin.model)})[:MOST]
-        return [(name, cut(name, 60) or "—") for name in sorted({*names, *([chosen] if chosen else [])})]
+        return [(name, self.label(name)) for name in sorted({*names, *([chosen] if chosen else [])})]
+
+    def label(self, name: str) -> str:
+        return cut(name, 60) or "—"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -67,6 +70,10 @@ class TaskFilter(ChoiceFilter):
 
     def names(self, model: Any) -> Iterable[str]:
         return registered_names()
+
+    def label(self, name: str) -> str:
+        module, _dot, function = name.rpartition(".")
+        return cut(f"{function} ({module})" if module else name, 80) or "—"
 
 
 class DeadTaskFilter(TaskFilter):

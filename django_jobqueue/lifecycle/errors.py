@@ -12,6 +12,7 @@ from django_jobqueue.queues.base import ErrorRecord
 _MAX_FRAMES = 50
 _MESSAGE_SHARE = 16
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_RAISED_AT = BaseException.__dict__["__traceback__"].__get__  # a class of its own may hide the attribute, or raise
 
 
 def describe(exception: BaseException) -> ErrorRecord:
@@ -63,7 +64,7 @@ def _traceback(exception: BaseException) -> str:
         )
         return "".join(_bounded(report))
     except BaseException:
-        frames = extract_tb(exception.__traceback__, limit=-_MAX_FRAMES)
+        frames = extract_tb(_RAISED_AT(exception), limit=-_MAX_FRAMES)
         return "".join([*format_list(frames), *_only(exception)])
 
 
@@ -87,6 +88,6 @@ def _only(exception: BaseException) -> list[str]:
 
 
 def _fingerprint(path: str, exception: BaseException) -> str:
-    frames: StackSummary = extract_tb(exception.__traceback__, limit=-5)
+    frames: StackSummary = extract_tb(_RAISED_AT(exception), limit=-5)
     places = [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.name}" for frame in frames]
     return hashlib.sha1("|".join([path, *places]).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:16]

@@ -63,13 +63,14 @@ def failed(
 ) -> Settlement:
     """The task raised. A failed job runs again while both its strategy and `max_attempts` allow it."""
     base = Settlement(reservation, Move.DEAD, error=describe(exception), start_ms=timing.start_ms, run_ms=timing.run_ms)
-    if isinstance(exception, Snooze):
-        return base._replace(move=Move.SNOOZE, delay=_within_dates(getattr(exception, "delay", 0.0)))
-    if isinstance(exception, Discard):
+    kind = type(exception)  # isinstance() would ask the object, which may raise
+    if issubclass(kind, Snooze):
+        return base._replace(move=Move.SNOOZE, delay=_own_delay(exception) or 0.0)
+    if issubclass(kind, Discard):
         return base._replace(reason=Reason.DISCARDED)
-    if isinstance(exception, StoredFieldsInvalid):
+    if issubclass(kind, StoredFieldsInvalid):
         return base._replace(reason=Reason.PAYLOAD_INVALID)
-    if isinstance(exception, ResultError):
+    if issubclass(kind, ResultError):
         return base._replace(reason=Reason.RESULT_INVALID)
     delay = _retry_delay(reservation, exception, retry_strategy(strategy))
     if delay is None:
@@ -83,13 +84,21 @@ def _retry_delay(reservation: Reservation, exception: BaseException, strategy: R
     if attempt >= reservation.max_attempts:
         return None
     try:
-        if isinstance(exception, Retry):
-            own = getattr(exception, "delay", None)  # a subclass may have forgotten its base's __init__
-            return _delay(strategy, attempt) if own is None else _within_dates(own)
+        if issubclass(type(exception), Retry):
+            own = _own_delay(exception)
+            return _delay(strategy, attempt) if own is None else own
         return _delay(strategy, attempt) if strategy.should_retry(attempt, exception) else None
     except BaseException:  # a strategy of the project's own that fails must not decide that the job is lost
         logger.exception("The retry strategy of %s failed; the default one is used.", reservation.task)
         return _delay(DEFAULT, attempt)
+
+
+def _own_delay(exception: BaseException) -> float | None:
+    """What a `Retry` or a `Snooze` asks for. A subclass may have forgotten its base's `__init__`."""
+    try:
+        return _within_dates(exception.delay)  # type: ignore[attr-defined]
+    except BaseException:
+        return None
 
 
 def _delay(strategy: RetryStrategy, attempt: int) -> float:

@@ -28,6 +28,7 @@ from django_jobqueue.exceptions import PayloadError, ResultError, SignatureMisma
 from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
 from django_jobqueue.lifecycle import outcomes, results
+from django_jobqueue.lifecycle.errors import class_path
 from django_jobqueue.queues.base import Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
 
@@ -71,7 +72,7 @@ class Executor:
             logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
             return outcomes.released(reservation)
         start_ms = _ms(start - received_at)
-        _tell(task_started, self._sender, task_result=result)
+        self._tell(task_started, self._sender, task_result=result)
         try:
             value = self._call(definition, result)
             encoded = _encode(value)
@@ -81,7 +82,7 @@ class Executor:
             return self._failed(reservation, definition, result, exception, outcomes.Timing(start_ms, _since(start)))
         run_ms = _since(start)
         results.finish(result, value if encoded is _NONE else codec.decode(encoded), run_ms)
-        _tell(task_finished, self._sender, task_result=result)
+        self._tell(task_finished, self._sender, task_result=result)
         return outcomes.completed(reservation, "" if encoded is _NONE else encoded, outcomes.Timing(start_ms, run_ms))
 
     def _task_of(self, definition: TaskDefinition, job: Reservation) -> Any:
@@ -113,7 +114,7 @@ class Executor:
         status = TaskResultStatus.FAILED if settlement.move is Move.DEAD else TaskResultStatus.READY
         results.fail(result, status, error.class_path, error.traceback, timing.run_ms)
         if settlement.move is Move.DEAD:
-            _tell(task_finished, self._sender, task_result=result)
+            self._tell(task_finished, self._sender, task_result=result)
         self._report(settlement, exception)
         return settlement
 
@@ -129,7 +130,7 @@ class Executor:
         sender = type(self.queue)
         if settlement.move is Move.DEAD:
             logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, error.class_path)
-            _tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
+            self._tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
         elif settlement.move is Move.RETRY:
             logger.warning(
                 "Job %s (%s) failed at attempt %d of %d, again in %.1f s. %s",
@@ -140,7 +141,19 @@ class Executor:
                 settlement.delay,
                 error.class_path,
             )
-            _tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
+            self._tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
+
+
+    def _tell(self, signal: Any, sender: Any, **arguments: Any) -> None:
+        """Send a signal. A receiver that raises is logged by Django and changes nothing for the job."""
+        if not signal.receivers:
+            return
+        try:
+            signal.send_robust(sender, **arguments)
+        except self.passes_through:
+            raise
+        except BaseException as error:  # Django catches none but Exceptions; even its own log may choke on a job's
+            logger.error("A receiver of a signal raised %s.", class_path(type(error)))
 
 
 _NONE = "null"
@@ -153,12 +166,6 @@ def _encode(value: Any) -> str:
         return codec.encode(value, max_bytes=conf().MAX_RESULT_BYTES, root="return value")
     except Exception as problem:
         raise ResultError(f"the task has run, but what it returned can't be stored: {problem}") from problem
-
-
-def _tell(signal: Any, sender: Any, **arguments: Any) -> None:
-    """Send a signal. A receiver that raises is logged by Django and changes nothing for the job."""
-    if signal.receivers:
-        signal.send_robust(sender, **arguments)
 
 
 def _ms(seconds: float) -> int:

@@ -11,7 +11,8 @@ from django.db import Error, connections
 
 logger = logging.getLogger("django_jobqueue.worker")
 
-_PG_IN_TRANSACTION = (2, 3)  # libpq's PQTRANS_INTRANS and PQTRANS_INERROR
+_PG_IDLE = 0  # libpq's PQTRANS_IDLE
+_MYSQL_IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
 
 
 def clean_connections(spare: Set[str] = frozenset()) -> None:
@@ -22,15 +23,15 @@ def clean_connections(spare: Set[str] = frozenset()) -> None:
     for connection in connections.all(initialized_only=True):
         if connection.alias in spare:
             continue
-        if _has_open_transaction(connection):
-            logger.warning("A job left a transaction open on %r; it is rolled back.", connection.alias)
+        if _is_unfit(connection):
+            logger.warning("A job left a transaction open on %r, or broke it; it is closed.", connection.alias)
             _abandon(connection)
         elif connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
 
 
-def _has_open_transaction(connection: Any) -> bool:
-    """Whether Django or the driver knows of one. MySQL's drivers can't tell a BEGIN by hand; the next BEGIN ends it."""
+def _is_unfit(connection: Any) -> bool:
+    """Whether a transaction is open, by Django or by hand, or the connection was closed behind Django's back."""
     if connection.in_atomic_block or connection.closed_in_transaction:
         return True
     raw = connection.connection
@@ -38,9 +39,14 @@ def _has_open_transaction(connection: Any) -> bool:
         return False
     if not connection.autocommit:
         return bool(connection.settings_dict["AUTOCOMMIT"])
-    if connection.vendor == "sqlite":
-        return bool(raw.in_transaction)
-    return connection.vendor == "postgresql" and raw.info.transaction_status in _PG_IN_TRANSACTION
+    try:
+        if connection.vendor == "sqlite":
+            return bool(raw.in_transaction)
+        if connection.vendor == "postgresql":
+            return raw.info.transaction_status != _PG_IDLE
+        return not raw.open or bool(getattr(raw, "server_status", 0) & _MYSQL_IN_TRANSACTION)  # mysqlclient has none
+    except Exception:  # what can't be asked can't be used
+        return True
 
 
 def _abandon(connection: Any) -> None:

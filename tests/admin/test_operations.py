@@ -267,7 +267,7 @@ def test_bad_arguments_are_explained_and_nothing_moves(as_boss, args, kwargs, fi
     assert response.status_code == 200
     errors = response.context["form"].errors
     assert list(errors) == [field or "__all__"]
-    assert words in str(errors[field or "__all__"].as_text())
+    assert words in str(errors.as_data()[field or "__all__"])
     assert DeadLetterJob.objects.get() == letter
     assert not LogEntry.objects.exists()
     assert inline_code(response.content.decode()) == []

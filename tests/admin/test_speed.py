@@ -101,7 +101,7 @@ def test_counting_stops_at_the_cap(as_boss, monkeypatch):
 
 def test_a_rough_count_reads_as_one(settings):
     rough = RoughCount(10_000)
-    assert f"{rough!s} {'{n}'.format(n=rough)} {rough + 1}" == "10,000+ 10,000+ 10001"
+    assert f"{rough} {rough + 1}" == "10,000+ 10001"
     rough.estimate = 1_234_567
     assert str(rough) == "~1,234,567"
     settings.USE_THOUSAND_SEPARATOR = True

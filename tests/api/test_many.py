@@ -72,7 +72,6 @@ class TestUniqueKey:
     def test_two_enqueues_share_the_live_jobs_result(self):
         first = tasks.echo.using(unique_key="k").enqueue(1)
         second = tasks.echo.using(unique_key="k").enqueue(2)
-        assert second == first
         assert (second.id, second.args) == (first.id, [1])
         assert len(run_all()) == 1
 

@@ -1,4 +1,4 @@
-"""The stores, held to one contract. Its parts are plain modules, whose asserts shall explain themselves all the same."""
+"""The stores, held to one contract. Its parts are plain modules, whose asserts shall explain themselves as well."""
 
 import pytest
 

@@ -89,9 +89,11 @@ class Dialect:
         """A moment as this connection stores it: Django keeps naive local times where a database has no zones."""
         if moment is None:
             return None
-        if not settings.USE_TZ:
-            moment = timezone.make_naive(moment, timezone.get_default_timezone())
-        return self.connection.ops.adapt_datetimefield_value(moment)
+        return self.connection.ops.adapt_datetimefield_value(self.field_time(moment))
+
+    def field_time(self, moment: datetime) -> datetime:
+        """A moment as a model's field takes it."""
+        return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
 
     def from_time(self, value: datetime) -> datetime:
         if value.tzinfo is None:
@@ -381,7 +383,7 @@ class Dialect:
     # -- garbage -----------------------------------------------------------------------------------------------------
 
     def drop_doubles(self) -> None:
-        """Leave each job in one room. No move of ours puts one in two, but a row written by hand can, and blocks the moves.
+        """Leave each job in one room. No move of ours puts one in two, but a row written by hand can.
 
         The lease wins, as somebody may be running it; then the line.
         """

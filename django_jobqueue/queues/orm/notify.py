@@ -6,8 +6,6 @@ import threading
 import time
 from typing import Any
 
-import psycopg
-
 CHANNEL = "jobqueue"
 QUIET_SECONDS = 0.025
 """At most one notification per queue and process in this time: each takes a lock of the whole server at commit.
@@ -16,6 +14,7 @@ A push that was kept quiet is found all the same: a worker that was woken looks 
 than this before it goes to sleep.
 """
 
+_DJANGO_ONLY = {"cursor_factory", "context", "prepare_threshold"}
 _lock = threading.Lock()
 _last: dict[tuple[str, str], float] = {}
 
@@ -34,9 +33,11 @@ class Listener:
     """One connection of its own, outside Django and any pool: LISTEN must not leak to whoever borrows it next."""
 
     def __init__(self, connection: Any) -> None:
+        import psycopg  # not installed everywhere, and this module is imported everywhere
+
         params = connection.get_connection_params()
-        keep = {key: value for key, value in params.items() if key not in ("cursor_factory", "context", "prepare_threshold")}
-        self._connection = psycopg.connect(**keep, autocommit=True)
+        keep = {key: value for key, value in params.items() if key not in _DJANGO_ONLY}
+        self._connection: Any = psycopg.connect(**keep, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def wait(self, queues: frozenset[str], timeout: float) -> bool:

@@ -56,9 +56,10 @@ UNION ALL
 SELECT NULL FROM unnest(%s::text[]) AS queue WHERE pg_notify(%s, queue)::text IS NULL
 """
 
+# statement_timestamp(): clock_timestamp() is volatile, so no index condition; every poll would read all delayed jobs.
 _PROMOTE = f"""
 WITH due AS MATERIALIZED (
-    SELECT job_id FROM {DELAYED} WHERE due_at <= clock_timestamp()
+    SELECT job_id FROM {DELAYED} WHERE due_at <= statement_timestamp()
     ORDER BY due_at, job_id LIMIT {PROMOTE_LIMIT} FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM {DELAYED} d USING due WHERE d.job_id = due.job_id
@@ -139,7 +140,7 @@ class PostgreSQLDialect(Dialect):
         return {row[0] for row in self.fast(_PUSH, params).fetchall()}
 
     def _to_announce(self, queues: Iterable[str]) -> list[str]:
-        """In the caller's transaction PostgreSQL itself sends one notification per queue, at a commit we can't foresee."""
+        """In the caller's transaction all: PostgreSQL sends one per queue, at a commit we can't foresee."""
         if not conf().NOTIFY:
             return []
         alias = self.connection.alias

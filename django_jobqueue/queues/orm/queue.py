@@ -86,7 +86,7 @@ class OrmQueue(Queue):
         raise EnqueueError("the holder of a unique key could not be seen: it ended each time it was asked for")
 
     def _refused(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> dict[UUID, UUID]:
-        """The answer for each that was not stored. None for one whose key's holder has just ended: it can be stored now."""
+        """Answers for what was not stored; not for one whose key's holder has just ended: it can be stored now."""
         known = dialect.known_ids(payload.id for payload in payloads)
         repeats = {one.id: one.id for one in payloads if one.id in known or not one.unique_key}
         rest = [one for one in payloads if one.id not in repeats]
@@ -131,8 +131,8 @@ class OrmQueue(Queue):
                 args=job.args,
                 priority=priority,
                 outcome=JobHistory.Outcome.CANCELLED,
-                enqueued_at=job.created_at,
-                finished_at=dialect.now(),
+                enqueued_at=dialect.field_time(job.created_at),
+                finished_at=dialect.field_time(dialect.now()),
             )
             JobHistory.objects.using(self.database).bulk_create([record], ignore_conflicts=True)
             return True
@@ -233,7 +233,8 @@ class OrmQueue(Queue):
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def join(self, worker: WorkerIdentity) -> None:
-        now = self._dialect().now()
+        dialect = self._dialect()
+        now = dialect.now()
         WorkerProcess.objects.using(self.database).create(
             id=worker.id,
             name=worker.name[:200],
@@ -241,19 +242,20 @@ class OrmQueue(Queue):
             pid=worker.pid,
             queues=",".join(worker.queues),
             version=worker.version,
-            started_at=now,
-            heartbeat_at=now,
-            expires_at=now + timedelta(seconds=self.lease),
+            started_at=dialect.field_time(now),
+            heartbeat_at=dialect.field_time(now),
+            expires_at=dialect.field_time(now + timedelta(seconds=self.lease)),
         )
         failpoints.hit("join.committed")
 
     def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
-        now = self._dialect().now()
+        dialect = self._dialect()
+        now = dialect.now()
         state = WorkerProcess.State.STOPPING if report.stopping else WorkerProcess.State.RUNNING
         alive = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
         changed = alive.update(
-            heartbeat_at=now,
-            expires_at=now + timedelta(seconds=self.lease),
+            heartbeat_at=dialect.field_time(now),
+            expires_at=dialect.field_time(now + timedelta(seconds=self.lease)),
             state=state,
             running=report.running,
             completed=report.completed,
@@ -271,7 +273,7 @@ class OrmQueue(Queue):
             dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
             moves.write()
             gone = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
-            gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.now(), running="")
+            gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.field_time(dialect.now()), running="")
             failpoints.hit("leave.before_commit")
 
         self._move(release)

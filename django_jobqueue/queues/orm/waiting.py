@@ -12,6 +12,7 @@ from django.db import connections
 
 from django_jobqueue.conf import conf
 from django_jobqueue.queues.bell import Bell
+from django_jobqueue.queues.orm.notify import QUIET_SECONDS, Listener
 
 logger = logging.getLogger("django_jobqueue.queues")
 
@@ -77,8 +78,7 @@ class NotifyWaiter(Waiter):
     """PostgreSQL: LISTEN on a connection of its own; while that can't be had, polling."""
 
     retry_seconds = 5.0
-    quiet_seconds = 0.03
-    """A little longer than a producer says nothing after a notification (`notify.QUIET_SECONDS`)."""
+    quiet_seconds = QUIET_SECONDS + 0.005
 
     def __init__(self, database: str) -> None:
         super().__init__(database)
@@ -113,8 +113,6 @@ class NotifyWaiter(Waiter):
     def _listen(self) -> bool:
         if time.monotonic() >= self._retry_at:
             self._retry_at = time.monotonic() + self.retry_seconds
-            from django_jobqueue.queues.orm.notify import Listener  # needs psycopg, which is optional
-
             try:
                 self._listener = Listener(connections[self.database])
             except Exception as error:

@@ -1,0 +1,165 @@
+"""Real worker processes, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobLock, JobPriority, WorkerProcess
+from django_jobqueue.queues.orm import OrmQueue
+from tests.crash import tasks
+from tests.waiting import wait_until
+
+
+class Line(NamedTuple):
+    """A line of the ledger."""
+
+    event: str
+    name: str
+    pid: int
+    time: float
+
+
+class Stage:
+    """One store with its queue, a ledger, and the processes a test starts; all of them are gone at its end."""
+
+    def __init__(self, alias: str, directory: Path, env: dict[str, str], lease: float) -> None:
+        self.alias = alias
+        self.directory = directory
+        self.lease = lease
+        self.queue = OrmQueue(alias, database=alias, lease=lease)
+        self.ledger = directory / "ledger"
+        self.env = env | {
+            "DJANGO_SETTINGS_MODULE": "tests.crash.settings",
+            "JOBQUEUE_TEST_LEASE": str(lease),
+            "JOBQUEUE_TEST_LOG": "1",
+            tasks.LEDGER: str(self.ledger),
+        }
+        self._started: list[subprocess.Popen[str]] = []
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    def start(self, *command: str, conf: dict[str, Any] | None = None, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=self.env | {"JOBQUEUE_TEST_CONF": json.dumps(conf or {})} | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def worker(self, *options: str, **more: Any) -> subprocess.Popen[str]:
+        return self.start("django", "queue_work", "--backend", self.alias, *options, **more)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.communicate()
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def push(self, task: Any, *args: Any, **options: Any) -> UUID:
+        return self.queue.push(JobPayload.create(task, args, **options))[0]
+
+    def lines(self, event: str | None = None, name: str | None = None) -> list[Line]:
+        if not self.ledger.exists():
+            return []
+        rows = [line.split() for line in self.ledger.read_text().splitlines()]
+        found = [Line(row[0], row[1], int(row[2]), float(row[3])) for row in rows]
+        return [one for one in found if event in (None, one.event) and name in (None, one.name)]
+
+    def names(self, event: str) -> list[str]:
+        return [line.name for line in self.lines(event)]
+
+    def wait_for(self, event: str, name: str | None = None, count: int = 1) -> list[Line]:
+        def enough() -> list[Line]:
+            found = self.lines(event, name)
+            return found if len(found) >= count else []
+
+        return wait_until(enough, f"{count} x {event} {name or ''}; workers said: {self.said()}")
+
+    def said(self) -> str:
+        return "" if all(p.poll() is None for p in self._started) else f"exit codes {[p.poll() for p in self._started]}"
+
+    def push_many(self, task: Any, count: int, name: str = "job") -> list[UUID]:
+        return self.queue.push(*(JobPayload.create(task, (f"{name}{n}",)) for n in range(count)))
+
+    # -- what the store says -----------------------------------------------------------------------------------------
+
+    def leases(self) -> int:
+        return JobLock.objects.using(self.alias).filter(name="").count()
+
+    def live(self) -> int:
+        return Job.objects.using(self.alias).count()
+
+    def outcomes(self, job_id: UUID | None = None) -> Counter[str]:
+        rows = JobHistory.objects.using(self.alias)
+        rows = rows if job_id is None else rows.filter(job_id=job_id)
+        return Counter(rows.values_list("outcome", flat=True))
+
+    def dead(self) -> dict[UUID, DeadLetterJob]:
+        return {letter.pk: letter for letter in DeadLetterJob.objects.using(self.alias)}
+
+    def attempts_burnt(self) -> dict[UUID, int]:
+        """Jobs that wait and have spent more attempts, or fewer, than their history says they failed."""
+        waiting = [
+            *JobPriority.objects.using(self.alias).values_list("job_id", "attempt"),
+            *DelayedJob.objects.using(self.alias).values_list("job_id", "attempt"),
+        ]
+        failures = JobHistory.objects.using(self.alias).filter(outcome="retrying").values_list("job_id", flat=True)
+        spent = Counter(failures)
+        return {job_id: attempt for job_id, attempt in waiting if attempt != spent[job_id]}
+
+    def workers(self, *states: str) -> int:
+        return WorkerProcess.objects.using(self.alias).filter(state__in=states).count()
+
+    def is_settled(self) -> bool:
+        return self.live() == 0
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a process that is about to end."""
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def terminate(process: subprocess.Popen[str], *signals: int) -> tuple[int, str, str]:
+    """Send signals (SIGTERM if none is given) and wait for the end."""
+    for number in signals or (signal.SIGTERM,):
+        process.send_signal(number)
+    return finish(process)
+
+
+def acknowledged(ledger: Path) -> Sequence[UUID]:
+    """The jobs whose producer was told that they are stored."""
+    if not ledger.exists():
+        return []
+    rows = [line.split() for line in ledger.read_text().splitlines()]
+    return [UUID(row[1]) for row in rows if row[0] == "acked"]
+
+
+def intended(ledger: Path) -> Sequence[UUID]:
+    rows = [line.split() for line in ledger.read_text().splitlines()]
+    return [UUID(row[1]) for row in rows if row[0] == "intent"]
+
+
+def write_durably(ledger: Path, line: str) -> None:
+    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{line}\n".encode())
+    os.fsync(file)
+    os.close(file)

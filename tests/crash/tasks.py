@@ -1,0 +1,99 @@
+"""Jobs that leave a line in a file when they start and when they end, and jobs that bring their worker down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from django_jobqueue import FixedDelays, NoRetry, Snooze, task
+
+LEDGER = "JOBQUEUE_TEST_LEDGER"
+
+
+def note(event: str, name: str) -> None:
+    """One line, in one write: `O_APPEND` keeps the lines of several processes apart."""
+    ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(ledger, f"{event} {name} {os.getpid()} {time.monotonic():.4f}\n".encode())
+    os.close(ledger)
+
+
+def die_at(moment: str) -> None:
+    """SIGKILL for the worker that was started to die at this moment of a job."""
+    if os.environ.get("JOBQUEUE_TEST_DIE_AT") == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def work(name: str) -> str:
+    note("start", name)
+    die_at("job.started")
+    note("end", name)
+    die_at("job.finished")
+    return name
+
+
+@task(retry=FixedDelays([0.1]))
+def flaky(name: str) -> None:
+    """Fails the first time."""
+    note("start", name)
+    marks = Path(f"{os.environ[LEDGER]}.{name}")
+    if not marks.exists():
+        marks.touch()
+        raise ValueError(name)
+    note("end", name)
+
+
+@task(retry=NoRetry())
+def doomed(name: str) -> None:
+    note("start", name)
+    raise ValueError(name)
+
+
+@task
+def snooze_once(name: str) -> None:
+    note("start", name)
+    marks = Path(f"{os.environ[LEDGER]}.{name}")
+    if not marks.exists():
+        marks.touch()
+        raise Snooze(0.05)
+    note("end", name)
+
+
+@task
+def killer(name: str, how: str = "kill") -> None:
+    """Takes its worker with it, every time."""
+    note("start", name)
+    if how == "exit":
+        os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def gated(name: str, gate: str) -> None:
+    """Runs until the file `gate` is there."""
+    note("start", name)
+    while not os.path.exists(gate):
+        time.sleep(0.005)
+    note("end", name)
+
+
+@task
+def stubborn(name: str) -> None:
+    """Swallows whatever is raised into it, once."""
+    note("start", name)
+    try:
+        time.sleep(60)
+    except BaseException:
+        note("swallowed", name)
+    time.sleep(60)
+
+
+@task
+async def agated(name: str, gate: str) -> None:
+    note("start", name)
+    while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.005)
+    note("end", name)

@@ -1,0 +1,1 @@
+"""Pictures of the admin, no tests: `make screenshots` writes docs/screenshots/*.png."""

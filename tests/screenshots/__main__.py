@@ -1,0 +1,5 @@
+import sys
+
+from tests.screenshots.take import main
+
+sys.exit(main())

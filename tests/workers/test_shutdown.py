@@ -1,0 +1,169 @@
+"""P: a worker that is told to stop leaves nothing behind: no lease, no attempt spent, no job out of its place."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.crash import tasks
+from tests.crash.fixtures import on_all, on_both, on_postgres, on_sqlite
+from tests.crash.processes import finish, terminate
+from tests.waiting import wait_until
+
+SEEDS = range(30 if os.environ.get("JOBQUEUE_CRASH_POINTS") == "all" else 8)
+
+
+@on_all
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_the_running_job_finishes_and_the_others_go_back_to_their_places(open_stage, number):
+    stage = open_stage()
+    gate = stage.directory / "gate"
+    for n in range(5):  # so that the worker learns to fetch several at once
+        stage.push(tasks.work, f"quick{n}")
+    stage.push(tasks.gated, "slow", str(gate))
+    waiting = [stage.push(tasks.work, f"later{n}") for n in range(6)]
+    worker = stage.worker(conf={"PREFETCH_SECONDS": 30})
+    stage.wait_for("start", "slow")
+    wait_until(lambda: stage.leases() > 1, "jobs fetched together with the slow one")
+
+    worker.send_signal(number)
+    gate.touch()
+    code, out, _ = finish(worker)
+
+    assert code == 0
+    assert "released" in out
+    assert stage.names("end") == [f"quick{n}" for n in range(5)] + ["slow"]
+    assert stage.leases() == 0
+    assert not stage.attempts_burnt()
+    assert stage.workers("running", "stopping") == 0
+    stage.worker("--drain").communicate()
+    assert stage.names("start")[6:] == [f"later{n}" for n in range(6)]
+    assert all(stage.outcomes(job_id) == {"completed": 1} for job_id in waiting)
+
+
+@on_both
+def test_the_second_signal_interrupts_the_job_and_gives_it_back(open_stage):
+    stage = open_stage(lease=1.0)
+    job_id = stage.push(tasks.gated, "slow", str(stage.directory / "never"))
+    worker = stage.worker()
+    stage.wait_for("start", "slow")
+
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: stage.workers("stopping"), "a heartbeat that says it")
+    code, _, _ = terminate(worker, signal.SIGINT)
+
+    assert code == 0
+    assert stage.leases() == 0
+    assert stage.queue.find(job_id).attempt == 0
+    assert not stage.outcomes()
+
+
+@on_both
+def test_the_end_of_the_grace_interrupts_the_job(open_stage):
+    stage = open_stage()
+    job_id = stage.push(tasks.gated, "slow", str(stage.directory / "never"))
+    worker = stage.worker(conf={"SHUTDOWN_GRACE": 0.2})
+    stage.wait_for("start", "slow")
+
+    began = time.monotonic()
+    code, _, _ = terminate(worker)
+
+    assert code == 0
+    assert 0.2 <= time.monotonic() - began < 0.2 + 1.0 + 2.0
+    assert stage.leases() == 0
+    assert stage.queue.find(job_id).attempt == 0
+
+
+@on_sqlite
+def test_a_job_that_swallows_the_interruption_is_interrupted_again(open_stage):
+    stage = open_stage()
+    stage.push(tasks.stubborn, "mule")
+    worker = stage.worker(conf={"SHUTDOWN_GRACE": 0.1})
+    stage.wait_for("start", "mule")
+    code, _, _ = terminate(worker)
+    assert stage.names("swallowed") == ["mule"]
+    assert code == 0
+    assert stage.leases() == 0
+
+
+@on_sqlite
+def test_a_signal_during_start_up_is_not_lost(open_stage):
+    """Told to stop before it has joined: it does not even begin to work."""
+    stage = open_stage()
+    stage.push(tasks.work, "one")
+    worker = stage.worker(JOBQUEUE_FAILPOINT="join.committed:term")
+    code, _, _ = finish(worker)
+    assert code == 0
+    assert stage.lines() == []
+    assert stage.leases() == 0
+
+
+@on_both
+@pytest.mark.parametrize(
+    "point", ["claim.before_commit", "claim.committed", "settle.before_commit", "settle.committed", "leave.committed"]
+)
+def test_a_signal_at_a_move(open_stage, point):
+    """django-tasks-db leaves the job running for ever when the signal lands just after the claim."""
+    stage = open_stage()
+    stage.push_many(tasks.work, 6)
+    limit = ["--max-jobs", "4"] if point.startswith("leave") else []
+    code, _, err = finish(stage.worker(*limit, JOBQUEUE_FAILPOINT=f"{point}:term"))
+    assert (code, stage.leases()) == (0, 0), err
+    assert not stage.attempts_burnt()
+    assert stage.live() + stage.outcomes()["completed"] == 6
+    assert sorted(stage.names("start")) == sorted(stage.names("end"))
+
+
+@on_both
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_signal_at_any_moment(open_stage, seed):
+    stage = open_stage()
+    chance = random.Random(seed)
+    stage.push_many(tasks.flaky, 20, "flaky")
+    stage.push_many(tasks.work, 280)
+    began = time.monotonic()
+    worker = stage.worker()
+    if seed % 4:  # while it works; else while it starts
+        stage.wait_for("end", count=1)
+        moment = time.monotonic() + chance.uniform(0, 0.3)
+    else:
+        moment = began + chance.uniform(0.05, 0.6)
+    wait_until(lambda: time.monotonic() >= moment)
+    code, out, err = terminate(worker)
+
+    joined = stage.workers("running", "stopping", "stopped", "dead")
+    assert code == 0 or (code == -signal.SIGTERM and not joined), err  # before our first line Python decides
+    assert stage.leases() == 0
+    assert stage.workers("running", "stopping", "dead") == 0
+    assert not stage.attempts_burnt()
+    assert stage.outcomes()["lost"] == 0
+    assert stage.live() + stage.outcomes()["completed"] == 300
+    assert len(stage.names("end")) == len(set(stage.names("end"))) == stage.outcomes()["completed"]
+
+
+@on_postgres
+def test_an_idle_worker_stops_at_once(open_stage):
+    stage = open_stage()
+    stage.push(tasks.work, "one")
+    worker = stage.worker(conf={"POLL_INTERVAL": 60})
+    stage.wait_for("end", "one")
+    wait_until(lambda: stage.live() == 0)
+    began = time.monotonic()
+    code, _, _ = terminate(worker)
+    assert code == 0
+    assert time.monotonic() - began < 3
+
+
+@on_sqlite
+def test_ten_signals_to_an_idle_worker_never_lock_it_up(open_stage):
+    """An event set from a signal handler may wait for itself; a bell may not."""
+    stage = open_stage()
+    stage.push(tasks.work, "one")
+    worker = stage.worker()
+    stage.wait_for("end", "one")
+    code, _, err = terminate(worker, *[signal.SIGTERM] * 10)
+    assert code == 0, err
