@@ -53,14 +53,6 @@ class EnqueueError(JobQueueError):
     """The store could not take the job. The job was not stored, or its fate is unknown: pushing it again is safe."""
 
 
-class QueueFull(EnqueueError):
-    """The store has no room for the job."""
-
-
-class LeaseLost(JobQueueError):
-    """The job is no longer this worker's: its lease ended and somebody else may hold it."""
-
-
 class JobNotFound(JobQueueError, LookupError):
     """No such job, or it is not in the place where the action would apply."""
 

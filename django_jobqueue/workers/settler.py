@@ -81,23 +81,23 @@ class Settler:
         waiting = list(settlements)
         try:
             while waiting:
-                self.counters.count(waiting[:1], self._settle_somehow(waiting[0]))
+                self._settle_somehow(waiting[0])
                 del waiting[0]
         finally:
             self._outbox.put_back(waiting)
 
-    def _settle_somehow(self, settlement: Settlement) -> Sequence[bool]:
+    def _settle_somehow(self, settlement: Settlement) -> None:
         """As it is; or, if that is refused, as a dead letter without its texts; or else when this worker leaves."""
         job_id = settlement.reservation.job_id
         for form in (settlement, _bare(settlement)):
             try:
-                return self.queue.settle([form])
+                self.counters.count([form], self.queue.settle([form]))
+                return
             except (OperationalError, InterfaceError):
                 raise
             except Exception:
                 logger.exception("The settlement of job %s (%s) was refused.", job_id, form.move)
         logger.error("Job %s keeps its lease until this worker stops.", job_id)
-        return [False]
 
 
 def _bare(settlement: Settlement) -> Settlement:

@@ -159,7 +159,7 @@ class Worker:
         if exchange.reservations:
             self._last_work = time.monotonic()
             self._receive(exchange.reservations)
-        return bool(exchange.reservations)
+        return self._outbox.has_unstarted
 
     def _wanted(self) -> int:
         left = 1 if self._is_wary else self._pace.limit
@@ -173,9 +173,11 @@ class Worker:
         Order is kept: what is before it runs first, what is behind it goes back to its place.
         """
         kept = list(takewhile(lambda job: not job.crashes, jobs)) or jobs[:1]
-        self._is_wary = kept[0].crashes > 0  # jobs that were lost together stand together: fetch one, give none back
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
+        self._is_wary = kept[0].crashes > 0  # jobs that were lost together stand together: fetch one, give none back
+        if self._is_wary:
+            self._settler.exchange(0, self.identity.id)  # now, so that nothing else is lost if it kills again
 
     def _run_batch(self) -> None:
         executor = Executor(self.queue, self.identity.id, around=lambda: self.window)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,25 +141,29 @@ def raw(store: Store) -> Figures:
 
 
 def measures(store: Store, names: list[str], scale: Scale) -> list[Measure]:
-    """Everything that is repeated in every round."""
+    """Everything that is repeated in every round. What becomes a ratio stands close together."""
+    systems = [SYSTEMS[name] for name in names if name in SYSTEMS]
     found: list[Measure] = []
 
     def add(system: str, what: str, function: Callable[..., Figures], *arguments: Any) -> None:
         found.append(Measure(system, what, lambda: function(store, *arguments)))
 
-    for system in [SYSTEMS[name] for name in names if name in SYSTEMS]:
-        jobs = scale.drained_by(system)
-        add(system.name, "enqueue", enqueue, system, "single", scale.single)
-        for workers in system.drain_workers:
-            what = "drain, 1 worker" if workers == 1 else f"drain, {workers} workers"
-            add(system.name, what, drain, system, workers, jobs, filled(system))
-        add(system.name, "latency", latency, system, scale.spaced, 0.05)
-    if "ours" in names:
-        add("ours", "enqueue_many", enqueue, OURS, "many", scale.jobs)
-        add("ours", "drain, old rows", drain, OURS, 1, scale.jobs, PAST)
-        add("ours", "latency, asleep", latency, OURS, scale.idle, 0.25)
     if "raw" in names:
         add("raw", "drain", raw)
+    for system in systems:
+        for workers in system.drain_workers:
+            what = "drain, 1 worker" if workers == 1 else f"drain, {workers} workers"
+            add(system.name, what, drain, system, workers, scale.drained_by(system), filled(system))
+        if system is OURS:
+            add("ours", "drain, old rows", drain, OURS, 1, scale.jobs, PAST)
+    for system in systems:
+        add(system.name, "enqueue", enqueue, system, "single", scale.single)
+        if system is OURS:
+            add("ours", "enqueue_many", enqueue, OURS, "many", scale.jobs)
+    for system in systems:
+        add(system.name, "latency", latency, system, scale.spaced, 0.05)
+        if system is OURS:
+            add("ours", "latency, asleep", latency, OURS, scale.idle, 0.25)
     return found
 
 
@@ -176,21 +181,25 @@ def counted(store: Postgres, names: list[str], scale: Scale) -> dict[str, dict[s
 
 def _counted(store: Postgres, name: str, scale: Scale) -> Iterator[tuple[str, Figures]]:
     if name == "raw":
-        yield "drain", _count(store, filled(OURS), scale.jobs, lambda db, t: program(RAW["postgres"], db, trace=t))
+        raw_drain = partial(program, RAW["postgres"])
+        yield "drain", _count(store, filled(OURS), scale.jobs, lambda db, to: raw_drain(db, trace=to))
         return
-    system = SYSTEMS[name]
-    for how, jobs in (("single", scale.single), ("many", scale.jobs))[: 2 if system is OURS else 1]:
-        what = "enqueue" if how == "single" else "enqueue_many"
-        yield what, _count(store, empty(system), jobs, lambda db, t: produce(system, db, how, jobs, trace=t))  # noqa: B023
-    yield (
-        "drain",
-        _count(
-            store,
-            filled(system),
-            scale.drained_by(system),
-            lambda db, t: manage(system, db, *system.drain, trace=t).output(),
-        ),
-    )
+    system, drained_jobs = SYSTEMS[name], scale.drained_by(SYSTEMS[name])
+
+    def single(db: str, to: Path) -> None:
+        produce(system, db, "single", scale.single, trace=to)
+
+    def many(db: str, to: Path) -> None:
+        produce(system, db, "many", scale.jobs, trace=to)
+
+    def drain(db: str, to: Path) -> None:
+        manage(system, db, *system.drain, trace=to).output()
+
+    yield "enqueue", _count(store, empty(system), scale.single, single)
+    yield "drain", _count(store, filled(system), drained_jobs, drain)
+    if system is OURS:
+        yield "enqueue_many", _count(store, empty(system), scale.jobs, many)
+        yield "drain, old rows", _count(store, PAST, scale.jobs, drain)
 
 
 def _count(store: Postgres, source: str, jobs: int, work: Callable[[str, Path], Any]) -> Figures:

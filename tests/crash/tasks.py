@@ -94,6 +94,6 @@ def stubborn(name: str) -> None:
 @task
 async def agated(name: str, gate: str) -> None:
     note("start", name)
-    while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240
+    while not os.path.exists(gate):
         await asyncio.sleep(0.005)
     note("end", name)

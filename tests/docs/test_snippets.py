@@ -6,6 +6,7 @@ A ```console (or sh) block is read line by line: `manage.py` commands must parse
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
@@ -21,7 +22,7 @@ from django.core.management import CommandError, get_commands, load_command_clas
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("README.md")])
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
-NOT_RUN = re.compile(r"<!-- not run: \S.*?-->\s*\Z", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: \S(?:(?!-->).)*-->\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ def commands(page: str) -> Iterator[tuple[int, list[str]]]:
         for offset, line in enumerate(block.text.replace("\\\n", "  ").splitlines()):
             if has_prompts and not line.startswith("$ "):
                 continue  # output
-            for part in re.split(r"&&|\|\||[|;>]", line.removeprefix("$ ")):
-                if words := shlex.split(part, comments=True):
-                    yield block.line + offset, words
+            lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="&|;>")
+            lexer.whitespace_split = True
+            for is_separator, part in itertools.groupby(lexer, key=lambda word: set(word) <= set("&|;>")):
+                if not is_separator:
+                    yield block.line + offset, list(part)
 
 
 def fault(words: list[str], targets: set[str]) -> str:

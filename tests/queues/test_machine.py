@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import DeadLetterJob, JobHistory
-from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement, WorkerIdentity, WorkerReport
+from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Room, Settlement, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.queues.orm import OrmQueue
 from tests.queues.hooks import FAR_AHEAD, HOUR, LONG_AGO
@@ -67,7 +67,9 @@ payloads = st.fixed_dictionaries(
     }
 )
 moves = st.sampled_from([*Move, Move.COMPLETED, Move.RETRY])
-settlements = st.lists(st.tuples(some, moves, st.sampled_from([0.0, HOUR]), st.booleans()), max_size=6)
+settlements = st.lists(st.tuples(some, moves), min_size=1, max_size=8)
+seldom = st.integers(0, 5).map(lambda n: n == 5)
+limits = st.sampled_from([0, 1, 2, 3, 5, 8, 40])
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -133,9 +135,10 @@ class StoreMachine(RuleBasedStateMachine):
             batch.insert(index % (len(batch) + 1), changed)
         self.push_both(batch)
 
-    @rule(values=payloads, size=st.integers(50, 120))
-    def push_many(self, values, size):
-        self.push_both([self.build({**values, "unique_key": None}) for _ in range(size)])
+    @rule(values=payloads, size=st.integers(20, 90), really=seldom)
+    def push_many(self, values, size, really):
+        if really:
+            self.push_both([self.build({**values, "unique_key": None}) for _ in range(size)])
 
     def revivable(self):
         return sorted(self.model.dead_letters)
@@ -177,9 +180,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda queue: queue.run_now(job_id))
         self.touched.add(job_id)
 
-    @rule(queue=st.sampled_from([*QUEUES, "none", None]), really=st.integers(0, 3))
+    @rule(queue=st.sampled_from([*QUEUES, "none", None]), really=seldom)
     def clear(self, queue, really):
-        if really == 0:  # not too often, or there is never much to see
+        if really:  # or there is never much to see
             self.purged += self.both(lambda store: store.clear(queue))
 
     @precondition(lambda self: self.delayed())
@@ -206,23 +209,36 @@ class StoreMachine(RuleBasedStateMachine):
         self.workers.append(worker.id)
 
     def worker(self, index):
-        return self.pick([*self.workers[-3:], *self.workers[-3:], uuid7()], index)
+        """Mostly one that is alive, now and then one that is gone or never was."""
+        alive = [one for one in self.workers if self.model.workers[one].alive]
+        return self.pick([*alive * 9, self.workers[0], uuid7()], index)
 
     @rule(index=some, stopping=st.booleans())
     def heartbeat(self, index, stopping):
         worker = self.worker(index)
         self.both(lambda queue: queue.heartbeat(worker, WorkerReport(stopping=stopping)))
 
-    @rule(index=some)
-    def leave(self, index):
+    @rule(index=some, really=seldom)
+    def leave(self, index, really):
         worker = self.worker(index)
-        self.both(lambda queue: queue.leave(worker))
+        if really:
+            self.both(lambda queue: queue.leave(worker))
 
     @rule(index=some)
     def expire_worker(self, index):
-        worker = self.pick(self.workers, index)
+        self.expire(self.pick(self.workers, index))
+
+    def expire(self, worker):
         self.hooks.expire_worker(self.store, worker)
         self.model_hooks.expire_worker(self.model, worker)
+
+    @rule(queue=st.sampled_from(QUEUES), limit=limits)
+    def crash(self, queue, limit):
+        """A new worker takes jobs and dies with them."""
+        self.join()
+        self.claim_both([queue], limit, self.workers[-1])
+        self.expire(self.workers[-1])
+        self.reclaim()
 
     @rule()
     def reclaim(self):
@@ -238,9 +254,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases += zip(mine, models, strict=True)
         self.touched |= {one.job_id for one in mine[:5]}
 
-    @rule(index=some, queues=st.lists(st.sampled_from([*QUEUES, "none"]), max_size=4), limit=st.integers(0, 8))
+    @rule(index=some, queues=st.lists(st.sampled_from([*QUEUES, "none"]), max_size=4), limit=limits)
     def reserve(self, index, queues, limit):
-        worker = self.worker(index)
+        self.claim_both(queues, limit, self.worker(index))
+
+    def claim_both(self, queues, limit, worker):
         limit = limit if queues else EVERYTHING  # whose turn it is is each store's own business
         mine = self.store.reserve(queues, limit, worker)
         self.compare_claims(mine, self.model.reserve(queues, limit, worker), not queues)
@@ -252,7 +270,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.settle(mine) == self.model.settle(models)
 
     @precondition(lambda self: self.leases)
-    @rule(drawn=settlements, index=some, queue=st.sampled_from(QUEUES), limit=st.integers(0, 8))
+    @rule(drawn=settlements, index=some, queue=st.sampled_from(QUEUES), limit=limits)
     def exchange(self, drawn, index, queue, limit):
         worker = self.worker(index)
         mine, models = self.batches(drawn)
@@ -264,25 +282,34 @@ class StoreMachine(RuleBasedStateMachine):
         self.compare_claims(mine.reservations, models.reservations, in_turn=False)
 
     def batches(self, drawn):
-        """The same settlements with each store's own reservations. Mostly of recent ones, so that many are held."""
+        """The same settlements with each store's own reservations: most of leases that are held, some stale or repeated."""
+        held = [pair for pair in self.leases if self.is_held(pair[1])]
         mine, models = [], []
-        for index, move, delay, recent in drawn:
-            pair = self.pick(self.leases[-6:] if recent else self.leases, index)
-            error = ERROR if move in (Move.RETRY, Move.DEAD) else ErrorRecord()
-            rest = {
-                "reason": "exhausted",
-                "error": error,
-                "delay": delay,
-                "result": "7",
-                "run_ms": index,
-                "memory_kb": 5,
-            }
-            if delay == 0.0 and move in (Move.RETRY, Move.SNOOZE):
-                rest["delay"] = HOUR  # made due by its own rule, as the stores' clocks differ
+        for index, move in drawn:
+            pair = self.pick(held if held and index % 5 else self.leases, index)
+            # Made due by a rule of its own, as the stores' clocks differ: hence never a short delay.
+            rest = {"reason": "exhausted", "delay": HOUR, "result": "7", "run_ms": index, "memory_kb": 5}
+            rest["error"] = ERROR if move in (Move.RETRY, Move.DEAD) else ErrorRecord()
             mine.append(Settlement(pair[0], move, **rest))
             models.append(Settlement(pair[1], move, **rest))
             self.touched.add(pair[0].job_id)
         return mine, models
+
+    def is_held(self, reservation):
+        job = self.model.jobs.get(reservation.job_id)
+        return job is not None and job.room is Room.LEASED and job.lease_no == reservation.lease_no
+
+    @rule(index=some, queue=st.sampled_from(QUEUES), move=moves)
+    def work(self, index, queue, move):
+        """Take the next job and settle it."""
+        known = len(self.leases)
+        self.claim_both([queue], 1, self.worker(index))
+        for pair in self.leases[known:]:
+            answers = [
+                store.settle([Settlement(one, move, delay=HOUR, reason="discarded")])
+                for store, one in zip((self.store, self.model), pair, strict=True)
+            ]
+            assert answers == [[True], [True]]
 
     # -- what can be seen ----------------------------------------------------------------------------------------------
 

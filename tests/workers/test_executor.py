@@ -138,7 +138,9 @@ def test_a_message_of_10_mb_keeps_its_beginning_and_its_end(bench):
     assert len(message) == 4_096
 
 
-@pytest.mark.parametrize("name", ["group_of_thousands", "groups_inside_each_other", "long_chain_of_causes", "10 MB of lines"])
+@pytest.mark.parametrize(
+    "name", ["group_of_thousands", "groups_inside_each_other", "long_chain_of_causes", "10 MB of lines"]
+)
 def test_no_exception_takes_longer_than_a_heartbeat_to_describe(bench, name):
     hostile.raise_it.enqueue(name)
     started = time.monotonic()
@@ -184,7 +186,9 @@ def test_arguments_that_cant_be_read_are_dead_letters_and_nothing_ran(bench, tex
     assert task_backends["default"].get_result(str(letter.pk)).status == TaskResultStatus.FAILED
 
 
-@pytest.mark.parametrize("name", ["shop.tasks.gone", "os.system", "", "x" * 255, "\x01", "é\n<script>", "tests.api.tasks"])
+@pytest.mark.parametrize(
+    "name", ["shop.tasks.gone", "os.system", "", "x" * 255, "\x01", "é\n<script>", "tests.api.tasks"]
+)
 def test_an_unknown_task_is_a_dead_letter(bench, name):
     Job.objects.filter(pk=tasks.fail.enqueue().id).update(task=name)
     assert bench.run().reason == "unknown_task"

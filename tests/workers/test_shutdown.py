@@ -133,7 +133,7 @@ def test_a_signal_at_any_moment(open_stage, seed):
     else:
         moment = began + chance.uniform(0.05, 0.6)
     wait_until(lambda: time.monotonic() >= moment)
-    code, out, err = terminate(worker)
+    code, _, err = terminate(worker)
 
     joined = stage.workers("running", "stopping", "stopped", "dead")
     assert code == 0 or (code == -signal.SIGTERM and not joined), err  # before our first line Python decides
