@@ -25,7 +25,7 @@ class RoughCount(int):
         return f"{int(self):,}+" if self.estimate is None else f"~{self.estimate:,}"
 
 
-class CappedPaginator(Paginator):  # type: ignore[type-arg]
+class CappedPaginator(Paginator):
     """Counts to `CAP` and no further."""
 
     @cached_property

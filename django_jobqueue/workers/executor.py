@@ -9,10 +9,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.db import DatabaseError, InterfaceError
 
 from django_jobqueue.compat import (
@@ -31,6 +31,7 @@ from django_jobqueue.lifecycle import outcomes, results
 from django_jobqueue.lifecycle.errors import class_path
 from django_jobqueue.queues.base import Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
+from django_jobqueue.workers.coroutines import run_coroutine
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -97,7 +98,7 @@ class Executor:
 
     def _call(self, definition: TaskDefinition, result: TaskResult) -> Any:
         leading = (TaskContext(task_result=result),) if definition.takes_context else ()
-        call = async_to_sync(definition.func) if definition.is_async else definition.func
+        call = partial(run_coroutine, definition.func) if definition.is_async else definition.func
         with self._around():
             return call(*leading, *result.args, **result.kwargs)
 

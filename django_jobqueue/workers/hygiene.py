@@ -44,9 +44,11 @@ def _is_unfit(connection: Any) -> bool:
             return bool(raw.in_transaction)
         if connection.vendor == "postgresql":
             return raw.info.transaction_status != _PG_IDLE
-        return not raw.open or bool(getattr(raw, "server_status", 0) & _MYSQL_IN_TRANSACTION)  # mysqlclient has none
+        if connection.vendor == "mysql":  # mysqlclient, unlike PyMySQL, does not tell its status
+            return not raw.open or bool(getattr(raw, "server_status", 0) & _MYSQL_IN_TRANSACTION)
     except Exception:  # what can't be asked can't be used
         return True
+    return False
 
 
 def _abandon(connection: Any) -> None:
@@ -59,7 +61,7 @@ def _abandon(connection: Any) -> None:
     connection.run_on_commit = []
     with suppress(Error):  # SQLite keeps a database in memory open, and its transaction with it
         connection._rollback()
-    connection.close()
+    _close(connection)
     if connection.connection is not None:
         connection.set_autocommit(connection.settings_dict["AUTOCOMMIT"])
 
@@ -70,4 +72,9 @@ def close_connections() -> None:
         if connection.in_atomic_block:
             _abandon(connection)
         else:
-            connection.close()
+            _close(connection)
+
+
+def _close(connection: Any) -> None:
+    with suppress(Error):  # PyMySQL refuses to close what is closed
+        connection.close()

@@ -208,10 +208,8 @@ class Worker:
 
     def _wait(self) -> None:
         try:
-            if time.monotonic() - self._last_work < AWAKE_SECONDS:
-                self._bell.wait(LOOK_AGAIN_SECONDS)
-            else:
-                self.queue.wait(self.queues, conf().POLL_INTERVAL)
+            awake = time.monotonic() - self._last_work < AWAKE_SECONDS
+            self.queue.wait(self.queues, LOOK_AGAIN_SECONDS if awake else conf().POLL_INTERVAL)
         except (DatabaseError, InterfaceError) as error:
             self._sit_out(error, OUTAGE_FIRST_PAUSE)
 

@@ -140,15 +140,14 @@ class StoreMachine(RuleBasedStateMachine):
         if really:
             self.push_both([self.build({**values, "unique_key": None}) for _ in range(size)])
 
-    def revivable(self):
-        return sorted(self.model.dead_letters)
-
     @precondition(lambda self: self.model.dead_letters)
     @rule(index=some)
     def revive(self, index):
-        job_id = self.pick(self.revivable(), index)
+        self.bring_back(self.pick(sorted(self.model.dead_letters), index))
+
+    def bring_back(self, job_id):
         dead = self.model.dead_letters[job_id]
-        if dead.payload.unique_key and self.model._holder(dead.payload.unique_key):
+        if dead.payload.unique_key in {job.payload.unique_key for job in self.model.jobs.values()} - {None}:
             return  # lifecycle/dead_letters.py leaves it where it is
         again = dead.payload.using(
             id=job_id, lease_no=dead.lease_no, times_retried=dead.payload.times_retried + 1, delay=None, run_after=None
@@ -198,9 +197,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def begin(self):
+    @initialize(new=st.lists(payloads, min_size=6, max_size=12))
+    def begin(self, new):
+        """Hypothesis leaves out some of the rules in each example; with this, there is always something to act on."""
         self.join()
+        self.push_both([self.build(values) for values in new])
+        self.claim_both(QUEUES, 4, self.workers[0])
 
     @rule()
     def join(self):
@@ -224,15 +226,16 @@ class StoreMachine(RuleBasedStateMachine):
         if really:
             self.both(lambda queue: queue.leave(worker))
 
-    @rule(index=some)
-    def expire_worker(self, index):
-        self.expire(self.pick(self.workers, index))
+    @rule(index=some, really=seldom)
+    def expire_worker(self, index, really):
+        if really:
+            self.expire(self.pick(self.workers, index))
 
     def expire(self, worker):
         self.hooks.expire_worker(self.store, worker)
         self.model_hooks.expire_worker(self.model, worker)
 
-    @rule(queue=st.sampled_from(QUEUES), limit=limits)
+    @rule(queue=st.sampled_from(QUEUES), limit=st.integers(1, 3))
     def crash(self, queue, limit):
         """A new worker takes jobs and dies with them."""
         self.join()
@@ -282,7 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.compare_claims(mine.reservations, models.reservations, in_turn=False)
 
     def batches(self, drawn):
-        """The same settlements with each store's own reservations: most of leases that are held, some stale or repeated."""
+        """The same settlements with each store's own reservations: most leases are held, some stale or repeated."""
         held = [pair for pair in self.leases if self.is_held(pair[1])]
         mine, models = [], []
         for index, move in drawn:
@@ -299,17 +302,25 @@ class StoreMachine(RuleBasedStateMachine):
         job = self.model.jobs.get(reservation.job_id)
         return job is not None and job.room is Room.LEASED and job.lease_no == reservation.lease_no
 
-    @rule(index=some, queue=st.sampled_from(QUEUES), move=moves)
-    def work(self, index, queue, move):
-        """Take the next job and settle it."""
-        known = len(self.leases)
-        self.claim_both([queue], 1, self.worker(index))
-        for pair in self.leases[known:]:
-            answers = [
-                store.settle([Settlement(one, move, delay=HOUR, reason="discarded")])
-                for store, one in zip((self.store, self.model), pair, strict=True)
-            ]
-            assert answers == [[True], [True]]
+    @rule(values=payloads, index=some, few_moves=st.lists(moves, min_size=1, max_size=3))
+    def work(self, values, index, few_moves):
+        """A job runs several times: it is made ready, claimed and settled for each move. The lease before is stale."""
+        payload = self.build({**values, "when": None, "unique_key": None, "priority": 100})
+        self.push_both([payload])
+        for move in few_moves:
+            known = len(self.leases)
+            self.claim_both([payload.queue], 2, self.worker(index))
+            mine = [pair for pair in self.leases if pair[0].job_id == payload.id]
+            for pair in [*mine[:-1], *self.leases[known:]]:
+                self.settle_both(pair, move, held=pair not in mine[:-1])
+            self.both(lambda queue: queue.run_now(payload.id))
+            if payload.id in self.model.dead_letters:
+                self.bring_back(payload.id)
+
+    def settle_both(self, pair, move, held):
+        for store, one in zip((self.store, self.model), pair, strict=True):
+            assert store.settle([Settlement(one, move, delay=HOUR, reason="discarded", result="1")]) == [held]
+        self.touched.add(pair[0].job_id)
 
     # -- what can be seen ----------------------------------------------------------------------------------------------
 

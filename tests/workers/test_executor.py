@@ -103,7 +103,6 @@ def test_whatever_a_job_raises_is_a_dead_letter(bench, failing, name):
     assert letter.traceback
     result.refresh()
     assert result.status == TaskResultStatus.FAILED
-    hostile.is_clean.func  # noqa: B018
     tasks.give.enqueue("next")
     assert bench.run().move is Move.COMPLETED
 
@@ -129,8 +128,8 @@ def test_their_classes_and_messages_are_told(bench):
         assert (error.class_path, error.message[: len(message)]) == (path, message), name
 
 
-def test_a_message_of_10_mb_keeps_its_beginning_and_its_end(bench):
-    hostile.RAISES["a long one"] = hostile._simple(ValueError("begin" + "x" * 10_000_000 + "end"))
+def test_a_message_of_10_mb_keeps_its_beginning_and_its_end(bench, monkeypatch):
+    monkeypatch.setitem(hostile.RAISES, "a long one", hostile._simple(ValueError("begin" + "x" * 10_000_000 + "end")))
     hostile.raise_it.enqueue("a long one")
     message = bench.run().error.message
     assert message.startswith("beginxxx")
@@ -229,8 +228,8 @@ def test_a_mismatch_is_told_without_printing_defaults(bench):
 
 
 class TestInterruption:
-    def test_of_the_worker_passes_through(self, bench):
-        hostile.RAISES["interrupted"] = hostile._simple(Interrupted)
+    def test_of_the_worker_passes_through(self, bench, monkeypatch):
+        monkeypatch.setitem(hostile.RAISES, "interrupted", hostile._simple(Interrupted))
         for failing in (hostile.raise_it, hostile.raise_it_async):
             failing.enqueue("interrupted")
             job = bench.queue.pop((), bench.worker.id)

@@ -71,8 +71,6 @@ class Dialect:
     insert_ignore_verb = "INSERT INTO"
     insert_ignore_tail = "ON CONFLICT DO NOTHING"
     returns_inserted = True
-    looks_first = True
-    """Whether to read before a claim that may find nothing, because a claim takes locks even then."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -113,6 +111,10 @@ class Dialect:
     def transaction(self) -> AbstractContextManager[Any]:
         atomic: AbstractContextManager[None] = transaction.atomic(using=self.connection.alias)
         return atomic
+
+    def push_transaction(self) -> AbstractContextManager[Any]:
+        """What surrounds a push of one piece: a transaction, unless the database needs none."""
+        return self.transaction()
 
     def is_deadlock(self, error: Exception) -> bool:
         """Whether the database gave up this transaction so that another could go on; trying again is right."""

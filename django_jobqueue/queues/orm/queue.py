@@ -64,7 +64,10 @@ class OrmQueue(Queue):
             return []
         pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
         try:
-            ids = self._move(lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)])
+            ids = self._move(
+                lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)],
+                one_statement=len(pieces) == 1,
+            )
         except (DatabaseError, InterfaceError) as error:
             raise EnqueueError(f"the database {self.database!r} did not store the job: {error}") from error
         failpoints.hit("enqueue.committed")
@@ -283,7 +286,7 @@ class OrmQueue(Queue):
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
     ) -> Exchange:
         dialect = self._dialect()
-        if not settlements and (limit < 1 or (dialect.looks_first and not dialect.has_work(queues))):
+        if not settlements and (limit < 1 or not dialect.has_work(queues)):
             return Exchange([], [])
 
         def both(dialect: Dialect) -> Exchange:
@@ -370,12 +373,16 @@ class OrmQueue(Queue):
         kind: type[Dialect] = import_string(_DIALECTS[connection.vendor])
         return kind(connection)
 
-    def _move(self, step: Callable[[Dialect], T]) -> T:
-        """Run one move in one transaction; a deadlock's victim tries again, unless the transaction is the caller's."""
+    def _move(self, step: Callable[[Dialect], T], one_statement: bool = False) -> T:
+        """Run one move in one transaction; a deadlock's victim tries again, unless the transaction is the caller's.
+
+        `one_statement`: the move may be a single statement, which some databases make atomic without BEGIN and COMMIT.
+        """
         dialect = self._dialect()
+        begin = dialect.push_transaction if one_statement else dialect.transaction
         for attempt in range(1, _TRIES + 1):
             try:
-                with dialect.transaction():
+                with begin():
                     return step(dialect)
             except IntegrityError:
                 if attempt > 1:

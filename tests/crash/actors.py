@@ -1,0 +1,34 @@
+"""Processes of the crash tests that are no workers: `python -m tests.crash.actors produce|revive ALIAS ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import django
+
+django.setup()
+
+from django_jobqueue.jobs.payload import JobPayload  # noqa: E402
+from django_jobqueue.lifecycle import dead_letters  # noqa: E402
+from django_jobqueue.queues import get_queue  # noqa: E402
+from tests.crash import tasks  # noqa: E402
+from tests.crash.processes import write_durably  # noqa: E402
+
+
+def produce(alias: str, ledger: str, count: str) -> None:
+    """Push jobs one by one; what was acknowledged is on disk before the next."""
+    for n in range(int(count)):
+        payload = JobPayload.create(tasks.work, (f"made{n}",))
+        write_durably(Path(ledger), f"intent {payload.id}")
+        get_queue(alias).push(payload)
+        write_durably(Path(ledger), f"acked {payload.id}")
+
+
+def revive(alias: str, *ids: str) -> None:
+    dead_letters.retry(get_queue(alias), [UUID(one) for one in ids])
+
+
+if __name__ == "__main__":
+    {"produce": produce, "revive": revive}[sys.argv[1]](*sys.argv[2:])

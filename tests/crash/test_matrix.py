@@ -1,0 +1,320 @@
+"""`kill -9` at every point of a job's life: nothing is lost, nothing is made up, and nothing runs twice before the lease.
+
+Each case starts a real process that kills itself at a failpoint, sees that it got there, lets a clean worker finish,
+and then compares three books: what the producer was told, what the jobs wrote down, and what the store says.
+In CI the main points run on SQLite and PostgreSQL; `JOBQUEUE_CRASH_POINTS=all` runs all of them, and MariaDB too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from django_jobqueue import failpoints
+from django_jobqueue.models import JobHistory
+from django_jobqueue.queues.base import WorkerIdentity
+from tests.crash import tasks
+from tests.crash.fixtures import on_all, on_both
+from tests.crash.processes import Stage, acknowledged, finish, intended, terminate
+from tests.waiting import wait_until
+
+ALL = os.environ.get("JOBQUEUE_CRASH_POINTS") == "all"
+LEASE = 1.0
+ONE_BY_ONE = {"PREFETCH_MAX": 1, "FLUSH_SECONDS": 5}
+"""So that the first settlement is that of the first job, and it is the worker itself that makes it."""
+
+on_stores = on_all if ALL else on_both
+
+
+class Case(NamedTuple):
+    """Die at `point` with a job of kind `first` at the head of the line. `main` ones run in CI."""
+
+    point: str
+    first: Any = tasks.work
+    main: bool = True
+    nth: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.point}-{self.first.name}" + (f"-{self.nth}" if self.nth > 1 else "")
+
+
+WORKER_CASES = [
+    Case("join.committed", main=False),
+    Case("claim.before_commit"),
+    Case("claim.committed"),
+    Case("settle.before_commit"),
+    Case("settle.committed"),
+    Case("settle.half_written", tasks.flaky),
+    Case("settle.before_commit", tasks.flaky, main=False),
+    Case("settle.committed", tasks.flaky),
+    Case("settle.half_written", tasks.doomed),
+    Case("settle.before_commit", tasks.doomed, main=False),
+    Case("settle.committed", tasks.doomed),
+    Case("settle.half_written", tasks.snooze_once, main=False),
+    Case("settle.committed", tasks.snooze_once, main=False),
+    Case("settle.before_commit", tasks.work, main=False, nth=4),
+    Case("settle.committed", tasks.work, main=False, nth=4),
+]
+
+
+def chosen(cases: list[Case]) -> Any:
+    return pytest.mark.parametrize("case", [one for one in cases if one.main or ALL], ids=lambda case: case.name)
+
+
+class Books:
+    """Everything that was pushed, and the comparison at the end."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.jobs: dict[str, UUID] = {}
+
+    def push(self, task: Any, name: str, **options: Any) -> UUID:
+        self.jobs[name] = self.stage.push(task, name, **options)
+        return self.jobs[name]
+
+    def push_one_of_each(self, first: Any, **options: Any) -> UUID:
+        """A line with every kind of job in it, the one whose move is interrupted at its head."""
+        head = self.push(first, "head", **options)
+        self.push(tasks.flaky, "flaky")
+        self.push(tasks.doomed, "doomed")
+        self.push(tasks.snooze_once, "snoozed")
+        self.push(tasks.work, "delayed", delay=0.2)
+        self.push(tasks.work, "last")
+        return head
+
+    def die(self, process: Any) -> None:
+        """The point was reached: the process died by its own SIGKILL, not of anything else."""
+        code, _, err = finish(process)
+        assert code == -signal.SIGKILL, f"the failpoint was not reached: exit code {code}\n{err}"
+
+    def finish(self) -> None:
+        """A clean worker finishes; a lease must end first where one was held."""
+        worker = self.stage.worker(conf=ONE_BY_ONE)
+        wait_until(self.stage.is_settled, f"all settled; live: {self.stage.live()}")
+        code, _, err = terminate(worker)
+        assert code == 0, err
+
+    def compare(self) -> None:
+        stage = self.stage
+        dead, by_name = stage.dead(), {job_id: name for name, job_id in self.jobs.items()}
+        rows = list(JobHistory.objects.using(stage.alias).order_by("lease_no").values_list("job_id", "outcome"))
+        history: dict[UUID, list[str]] = {job_id: [] for job_id in by_name}
+        for job_id, outcome in rows:
+            history[job_id].append(outcome)  # KeyError: something that nobody pushed
+        starts, ends = Counter(stage.names("start")), Counter(stage.names("end"))
+        assert stage.leases() == 0
+        assert set(dead) <= set(history)
+        for job_id, outcomes in history.items():
+            name = by_name[job_id]
+            check_one(name, outcomes, job_id in dead, starts[name], ends[name])
+        self.no_early_reruns(history)
+
+    def no_early_reruns(self, history: dict[UUID, list[str]]) -> None:
+        """A job that was started by one process and again by another waited for the lease in between."""
+        for name, job_id in self.jobs.items():
+            lines = self.stage.lines("start", name)
+            for before, after in zip(lines, lines[1:], strict=False):
+                if before.pid != after.pid and "lost" in history[job_id]:
+                    assert after.time - before.time > LEASE * 2 / 3 - 0.15, f"{name} ran again before its lease ended"
+
+
+def check_one(name: str, outcomes: list[str], is_dead: bool, starts: int, ends: int) -> None:
+    """One job's books. `lost` counts the executions whose worker died with the lease."""
+    lost = outcomes.count("lost")
+    expected = {
+        "flaky": ["retrying", "completed"],
+        "doomed": ["failed"],
+        "snooze_once": ["snoozed", "completed"],
+    }.get(kind_of(name), ["completed"])
+    told = [outcome for outcome in outcomes if outcome != "lost"]
+    if kind_of(name) in ("flaky", "snooze_once") and lost:
+        assert told in (expected, ["completed"]), f"{name}: {outcomes}"  # it failed, and died before it could say so
+    else:
+        assert told == expected, f"{name}: {outcomes}"
+    assert is_dead == (expected[-1] == "failed"), name
+    assert len(told) <= starts <= len(outcomes), f"{name}: {starts} starts, {outcomes}"
+    assert ends <= 1 + lost, f"{name} ended {ends} times and was lost {lost} times"
+    assert lost <= 1
+
+
+def kind_of(name: str) -> str:
+    return KINDS.get(name, "work")
+
+
+KINDS = {"flaky": "flaky", "doomed": "doomed", "snoozed": "snooze_once"}
+
+
+@pytest.fixture
+def books(open_stage, monkeypatch):
+    monkeypatch.setitem(KINDS, "head", "work")
+    return Books(open_stage(lease=LEASE))
+
+
+# the worker
+
+
+@on_stores
+@chosen(WORKER_CASES)
+def test_a_worker_dies(books, monkeypatch, case):
+    monkeypatch.setitem(KINDS, "head", case.first.name)
+    head = books.push_one_of_each(case.first)
+    books.die(books.stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill:{case.nth}"))
+    at_death = books.stage.outcomes(head)
+    books.finish()
+    books.compare()
+    if case.point == "settle.committed" and case.nth == 1:
+        assert at_death, "what was committed is there, though nobody heard of it"
+        assert "lost" not in books.stage.outcomes(head)
+    if case.point.startswith("settle.") and case.point != "settle.committed" and case.nth == 1:
+        assert not at_death, "what was not committed is not there"
+        assert books.stage.outcomes(head)["lost"] == 1
+
+
+@on_stores
+@pytest.mark.parametrize("moment", ["job.started", "job.finished"])
+def test_a_worker_dies_in_a_job(books, moment):
+    head = books.push_one_of_each(tasks.work)
+    books.die(books.stage.worker(conf=ONE_BY_ONE, JOBQUEUE_TEST_DIE_AT=moment))
+    books.finish()
+    books.compare()
+    assert books.stage.outcomes(head) == {"lost": 1, "completed": 1}
+    assert books.stage.names("start").count("head") == 2
+    assert books.stage.names("end").count("head") == (1 if moment == "job.started" else 2)
+
+
+@on_stores
+@chosen([Case("promote.before_commit"), Case("claim.before_commit", main=False), Case("claim.committed", main=False)])
+def test_a_worker_dies_while_a_job_becomes_due(books, case):
+    books.push(tasks.work, "head", delay=0)
+    books.push(tasks.work, "second", delay=0)
+    books.die(books.stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    books.finish()
+    books.compare()
+
+
+@on_stores
+@chosen([Case("reclaim.before_commit"), Case("reclaim.committed"), Case("settle.half_written", main=False)])
+def test_a_worker_dies_while_it_takes_back_what_a_dead_one_held(books, case):
+    stage = books.stage
+    head = books.push_one_of_each(tasks.work)
+    gone = WorkerIdentity()
+    stage.queue.join(gone)
+    [lost] = stage.queue.reserve((), 1, gone.id)
+    assert lost.job_id == head
+    stage.queue.lease = 0.0
+    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    books.die(stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    books.finish()
+    assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
+    assert stage.names("start").count("head") == 1
+    books.compare()
+
+
+@on_stores
+@chosen([Case("leave.before_commit", main=False), Case("leave.committed", main=False)])
+def test_a_worker_dies_while_it_signs_off(books, case):
+    books.push_one_of_each(tasks.work)
+    books.die(books.stage.worker("--max-jobs", "2", conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    assert books.stage.leases() == 0, "all was settled before"
+    books.finish()
+    books.compare()
+    assert books.stage.outcomes()["lost"] == 0
+
+
+@on_stores
+@chosen([Case("settle.before_commit"), Case("settle.committed", main=False)])
+def test_a_worker_dies_in_its_flusher(books, case):
+    """The settlements of quick jobs, and what is given back, while a slow job runs."""
+    stage = books.stage
+    gate = stage.directory / "gate"
+    for n in range(5):
+        books.push(tasks.work, f"quick{n}")
+    books.jobs["slow"] = stage.push(tasks.gated, "slow", str(gate))
+    for n in range(3):
+        books.push(tasks.work, f"behind{n}")
+    # quick0, then four of them, then what the slow one came with: the third settlement is the flusher's
+    books.die(stage.worker(conf={"PREFETCH_SECONDS": 0.3}, JOBQUEUE_FAILPOINT=f"{case.point}:kill:3"))
+    gate.touch()
+    books.finish()
+    books.compare()
+
+
+# the producer and the operator
+
+
+@on_stores
+@chosen([Case("enqueue.before_commit", nth=3), Case("enqueue.committed", nth=3)])
+def test_a_producer_dies(books, case):
+    stage = books.stage
+    told = stage.directory / "producer"
+    books.die(
+        stage.start(
+            *("tests.crash.actors", "produce", stage.alias, str(told), "5"),
+            JOBQUEUE_FAILPOINT=f"{case.point}:kill:{case.nth}",
+        )
+    )
+    meant, acked = intended(told), acknowledged(told)
+    assert (len(meant), len(acked)) == (3, 2)
+    stored = 3 if case.point == "enqueue.committed" else 2
+    books.jobs.update({f"made{n}": job_id for n, job_id in enumerate(meant[:stored])})
+    assert stage.live() == stored, "the one that was not acknowledged is there whole or not at all"
+    books.finish()
+    books.compare()
+
+
+@on_stores
+@chosen([Case("revive.before_commit"), Case("revive.committed")])
+def test_an_operator_dies_while_dead_letters_are_retried(books, case):
+    stage = books.stage
+    ids = [books.push(tasks.doomed, "doomed"), books.push(tasks.flaky, "flaky")]
+    books.finish()
+    assert list(stage.dead()) == ids[:1]
+    revive = ["tests.crash.actors", "revive", stage.alias, str(ids[0])]
+    books.die(stage.start(*revive, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    committed = case.point == "revive.committed"
+    assert (len(stage.dead()), stage.live()) == ((0, 1) if committed else (1, 0)), "in one place, never in both"
+
+    assert finish(stage.start(*revive))[0] == 0  # the operator tries again
+    assert (len(stage.dead()), stage.live()) == (0, 1)
+    books.finish()
+    assert stage.outcomes(ids[0]) == {"failed": 2}
+    [letter] = stage.dead().values()
+    assert (letter.lease_no, letter.attempt, letter.times_retried) == (2, 1, 1)
+
+
+# the points themselves
+
+
+def test_every_point_has_a_case():
+    cases = {
+        *(case.point for case in WORKER_CASES),
+        *("promote.before_commit", "reclaim.before_commit", "reclaim.committed", "leave.before_commit"),
+        *("leave.committed", "enqueue.before_commit", "enqueue.committed", "revive.before_commit", "revive.committed"),
+    }
+    assert cases == set(failpoints.POINTS)
+
+
+def test_without_the_variable_a_point_is_an_empty_function():
+    assert failpoints.VARIABLE not in os.environ
+    assert failpoints.hit is failpoints._nothing
+
+
+@pytest.mark.parametrize("text", ["claim.committed", "nowhere:kill", "claim.committed:dance", "claim.committed:kill:x"])
+def test_a_point_that_does_not_exist_is_refused(text):
+    with pytest.raises(ValueError, match="JOBQUEUE_FAILPOINT"):
+        failpoints.armed(text)
+
+
+def test_the_nth_time(monkeypatch):
+    sent = []
+    monkeypatch.setattr(failpoints.os, "kill", lambda pid, number: sent.append((pid, number)))
+    hit = failpoints.armed("claim.committed:term:2")
+    for point in ("claim.committed", "settle.committed", "claim.committed", "claim.committed"):
+        hit(point)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
