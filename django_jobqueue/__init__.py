@@ -40,7 +40,7 @@ _HOMES = {
     "get_queue": "queues",
     "task": "decorators",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

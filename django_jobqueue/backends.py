@@ -31,7 +31,7 @@ from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
 
 
-class DatabaseBackend(BaseTaskBackend):  # type: ignore[misc]
+class DatabaseBackend(BaseTaskBackend):
     """Jobs in a database. OPTIONS: `database` (an alias of DATABASES, "default"), `lease` (seconds, 30)."""
 
     task_class = JobTask

@@ -29,7 +29,7 @@ from django_jobqueue.lifecycle.policy import retry_strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobTask(BaseTask):  # type: ignore[misc]
+class JobTask(BaseTask):
     """A task of `django.tasks` that carries how it is retried, too. `@task` makes it, `using` copies it with changes.
 
     `retry` None means the project's default, `timeout` is in seconds, `registry_name` is the name stored with its jobs
@@ -58,7 +58,7 @@ class JobTask(BaseTask):  # type: ignore[misc]
     def stored_name(self) -> str:
         return self.registry_name or str(self.module_path)
 
-    def using(  # type: ignore[override]
+    def using(
         self,
         *,
         priority: int | str | None = None,
@@ -73,7 +73,7 @@ class JobTask(BaseTask):  # type: ignore[misc]
 
         The retry strategy stays the task's own: it is not stored with a job, so the worker would not know another one.
         """
-        given = {
+        given: dict[str, Any] = {
             "priority": priority,
             "queue_name": queue_name,
             "run_after": _from_now(run_after) if isinstance(run_after, timedelta) else run_after,
@@ -89,7 +89,9 @@ class JobTask(BaseTask):  # type: ignore[misc]
 
         All or none are stored. Raises `PayloadError` for the first call that can't be stored, naming its position.
         """
-        return self.get_backend().enqueue_many(self, calls)  # type: ignore[no-any-return]
+        backend: Any = self.get_backend()  # ours, or a subclass: the only kind whose tasks are of this class
+        results: list[TaskResult] = backend.enqueue_many(self, calls)
+        return results
 
     def job_fields(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return job_fields(self, args, kwargs)
@@ -304,8 +306,12 @@ class BoundJob:
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints_of(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    return _hints_of(cls)
 
 
 def _read(cls: type[Job], fields: Mapping[str, Any]) -> dict[str, Any]:

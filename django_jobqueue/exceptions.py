@@ -10,7 +10,7 @@ class JobQueueError(Exception):
 
 
 class PayloadError(JobQueueError, TypeError):
-    """A value can't be stored with a job. `path` says where it is (`args[0].price`), `problem` what is wrong with it."""
+    """A value can't be stored with a job: `path` says where it is (`args[0].price`), `problem` what is wrong."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -57,7 +57,7 @@ class JobNotFound(JobQueueError, LookupError):
     """No such job, or it is not in the place where the action would apply."""
 
 
-class JobControl(Exception):  # noqa: N818 (not an error: a task's word on what should become of it)
+class JobControl(Exception):
     """Base of what a task raises to decide its own fate."""
 
 
@@ -73,7 +73,7 @@ class Retry(JobControl):
 
 
 class Discard(JobControl):
-    """Raised by a task: don't run me again, whatever attempts are left. The job goes to the dead letters with `reason`."""
+    """Raised by a task: don't run me again, whatever attempts are left. The job goes to the dead letters."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the task discarded itself")

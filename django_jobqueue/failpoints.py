@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 from collections.abc import Callable
 
@@ -39,9 +40,10 @@ def _nothing(point: str) -> None:
 
 def armed(text: str) -> Callable[[str], None]:
     """The `hit` that `text` (`point:signal` or `point:signal:n`) asks for. Raises `ValueError` for anything else."""
-    wanted, name, nth = (*text.split(":"), "1")[:3]
+    match = re.fullmatch(r"([a-z_.]+):([a-z]+)(?::([0-9]+))?", text)
+    wanted, name, nth = match.groups(default="1") if match else ("", "", "")
     number = getattr(signal, f"SIG{name.upper()}", None)
-    if wanted not in POINTS or number is None or not nth.isdigit():
+    if wanted not in POINTS or number is None:
         raise ValueError(f"{VARIABLE}={text!r}: use point:signal or point:signal:n; points: {', '.join(POINTS)}")
     times = itertools.count(1)
 

@@ -125,7 +125,7 @@ if url := os.environ.get("JOBQUEUE_TEST_REDIS_URL"):
 
 # tasks
 
-TASKS = {"default": {"BACKEND": "django_jobqueue.backends.DatabaseBackend", "QUEUES": []}}
+TASKS: dict[str, Any] = {"default": {"BACKEND": "django_jobqueue.backends.DatabaseBackend", "QUEUES": []}}
 for alias in DATABASES.keys() - {"default"}:
     TASKS[alias] = {
         "BACKEND": "django_jobqueue.backends.DatabaseBackend",

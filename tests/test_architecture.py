@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # Bottom to top: (name, its modules, why it stands there). A module imports its own layer and those before it.
 LAYERS: list[tuple[str, set[str], str]] = [
-    ("ground", {"conf", "exceptions", "signals", "compat", "failpoints", "version"}, "everybody stands on it, so it may know nobody"),
+    (
+        "ground",
+        {"conf", "exceptions", "signals", "compat", "failpoints", "version"},
+        "everybody stands on it, so it may know nobody",
+    ),
     ("plain values", {"jobs"}, "a job is a value: testable without a database, the same for every store"),
     ("remember", {"models", "migrations"}, "tables hold values; what moves them comes later"),
     ("wait", {"queues"}, "a store makes decisions true, it does not take them"),
@@ -64,6 +68,7 @@ MAY_IMPORT_STRINGS = {
     "conf.py": "dotted paths in JOBQUEUE",
     "backends.py": "built when a @task line is read, before apps are ready: reaches the layers below by path",
     "queues/__init__.py": "the store named by a backend's OPTIONS",
+    "queues/orm/queue.py": "the dialect of a database's vendor, so that only its driver is needed",
     "middleware/__init__.py": "the middleware list in JOBQUEUE",
 }
 STRING_IMPORTERS = {"import_string", "import_module", "__import__"}

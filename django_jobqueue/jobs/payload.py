@@ -59,7 +59,9 @@ class JobPayload:
         if self.delay is not None or self.run_after is not None:
             self._check_start()
         if self.timeout is not None and not (_is_number(self.timeout) and 0 < self.timeout <= MAX_DELAY_SECONDS):
-            raise InvalidPayload(f"timeout must be more than 0 seconds and at most a hundred years, not {self.timeout!r}")
+            raise InvalidPayload(
+                f"timeout must be more than 0 seconds and at most a hundred years, not {self.timeout!r}"
+            )
         if self.unique_key is not None:
             _check_text("unique_key", self.unique_key, 1, MAX_KEY_LENGTH)
         if self.concurrency_key != "":

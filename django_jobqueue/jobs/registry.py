@@ -46,7 +46,7 @@ class TaskDefinition:
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise `SignatureMismatch` when the function can't be called this way. It is not called."""
-        shape = (len(args), *kwargs)
+        shape: tuple[int | str, ...] = (len(args), *kwargs)
         if shape in self._shapes:
             return
         leading = (None,) if self.takes_context else ()

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class JobHistory(models.Model):
-    """What became of one execution. (job, lease number) names an execution for ever, so a repeated write changes nothing.
+    """What became of one execution. (job, lease number) names it for ever, so a repeated write changes nothing.
 
     `args` is kept on the row that ended the job; the others leave it empty.
     """

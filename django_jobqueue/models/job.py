@@ -17,10 +17,14 @@ from django_jobqueue.models.ready import JobPriority
 class JobQuerySet(models.QuerySet["Job"]):
     def with_status(self) -> Any:
         """Each job with `status`: read off the room it is in, so it can't disagree with it."""
-        retrying = Exists(DelayedJob.objects.using(self.db).filter(job_id=OuterRef("pk"), reason=DelayedJob.Reason.RETRY))
+        retrying = Exists(
+            DelayedJob.objects.using(self.db).filter(job_id=OuterRef("pk"), reason=DelayedJob.Reason.RETRY)
+        )
         return self.annotate(
             status=Case(
-                When(Exists(JobLock.objects.using(self.db).filter(pk=OuterRef("pk"))), then=Value(JobStatus.PROCESSING)),
+                When(
+                    Exists(JobLock.objects.using(self.db).filter(pk=OuterRef("pk"))), then=Value(JobStatus.PROCESSING)
+                ),
                 When(retrying, then=Value(JobStatus.RETRYING)),
                 default=Value(JobStatus.PENDING),
                 output_field=CharField(),

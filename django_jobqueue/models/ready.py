@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class JobPriority(models.Model):
-    """A place in the line. `seq` is the store's clock in nanoseconds when the job became ready, plus its place in the push.
+    """A place in the line. `seq` is the store's clock in ns when the job became ready, plus its place in the push.
 
     So the line is first in, first out inside a priority, and a released job returns to the very place it had.
     """

@@ -103,7 +103,7 @@ class Room(StrEnum):
 
 
 class JobSnapshot(NamedTuple):
-    """A live job as `find` sees it. `reason` and `due_at` are set in DELAYED, `worker_id` and `claimed_at` in LEASED."""
+    """A live job as `find` sees it. DELAYED sets `reason` and `due_at`, LEASED `worker_id` and `claimed_at`."""
 
     job_id: UUID
     room: Room
@@ -135,7 +135,7 @@ class QueueStats(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerIdentity:
-    """Who asks. `id` is new for each start of a worker, so a restarted one never inherits the leases of its last life."""
+    """Who asks. `id` is new for each start of a worker: a restarted one never inherits the leases of its last life."""
 
     id: UUID = field(default_factory=uuid7)
     name: str = ""
@@ -226,9 +226,7 @@ class Queue(ABC):
         """The worker is gone, in good order. Leases it still holds are given back."""
 
     @abstractmethod
-    def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
-    ) -> Exchange:
+    def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
         """Settle a batch and reserve the next in one transaction: one commit, or one round trip, per batch.
 
         Due delayed jobs are promoted first. Jobs come from the first queue as long as it has any, then from the next;
@@ -247,10 +245,10 @@ class Queue(ABC):
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Block until a job may be ready, or `timeout` seconds. True when something woke it. May wake for nothing."""
 
-    def wake(self) -> None:
+    def wake(self) -> None:  # noqa: B027 (a store without a channel has nothing to do)
         """End a `wait` of this process at once, from any thread. Used when a worker is told to stop."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Let go of connections this object opened for itself."""
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -273,5 +271,3 @@ class Queue(ABC):
 
 
 _NOBODY = UUID(int=0)
-
-

@@ -17,7 +17,7 @@ CANCEL_SECONDS = 2.0
 def run_coroutine(func: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
     """As `async_to_sync(func)`, but what is raised into the waiting thread, an `Interrupted`, cancels the coroutine.
 
-    asgiref would leave it running: the job, given back, could start elsewhere meanwhile, and this process could not end.
+    asgiref would leave it running: the job, given back, could start elsewhere meanwhile, and this process not end.
     """
     running: list[asyncio.Task[Any]] = []
     ended = threading.Event()

@@ -97,7 +97,7 @@ class Executor:
         return self._last_task
 
     def _call(self, definition: TaskDefinition, result: TaskResult) -> Any:
-        leading = (TaskContext(task_result=result),) if definition.takes_context else ()
+        leading: tuple[Any, ...] = (TaskContext(task_result=result),) if definition.takes_context else ()
         call = partial(run_coroutine, definition.func) if definition.is_async else definition.func
         with self._around():
             return call(*leading, *result.args, **result.kwargs)
@@ -143,7 +143,6 @@ class Executor:
                 error.class_path,
             )
             self._tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
-
 
     def _tell(self, signal: Any, sender: Any, **arguments: Any) -> None:
         """Send a signal. A receiver that raises is logged by Django and changes nothing for the job."""

@@ -43,7 +43,7 @@ def _is_unfit(connection: Any) -> bool:
         if connection.vendor == "sqlite":
             return bool(raw.in_transaction)
         if connection.vendor == "postgresql":
-            return raw.info.transaction_status != _PG_IDLE
+            return bool(raw.info.transaction_status != _PG_IDLE)
         if connection.vendor == "mysql":  # mysqlclient, unlike PyMySQL, does not tell its status
             return not raw.open or bool(getattr(raw, "server_status", 0) & _MYSQL_IN_TRANSACTION)
     except Exception:  # what can't be asked can't be used

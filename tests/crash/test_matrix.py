@@ -1,4 +1,4 @@
-"""`kill -9` at every point of a job's life: nothing is lost, nothing is made up, and nothing runs twice before the lease.
+"""`kill -9` at every point of a job's life: nothing is lost, nothing made up, and nothing runs twice before the lease.
 
 Each case starts a real process that kills itself at a failpoint, sees that it got there, lets a clean worker finish,
 and then compares three books: what the producer was told, what the jobs wrote down, and what the store says.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -119,7 +120,7 @@ class Books:
         """A job that was started by one process and again by another waited for the lease in between."""
         for name, job_id in self.jobs.items():
             lines = self.stage.lines("start", name)
-            for before, after in zip(lines, lines[1:], strict=False):
+            for before, after in pairwise(lines):
                 if before.pid != after.pid and "lost" in history[job_id]:
                     assert after.time - before.time > LEASE * 2 / 3 - 0.15, f"{name} ran again before its lease ended"
 
@@ -217,7 +218,7 @@ def test_a_worker_dies_while_it_takes_back_what_a_dead_one_held(books, case):
 
 
 @on_stores
-@chosen([Case("leave.before_commit", main=False), Case("leave.committed", main=False)])
+@chosen([Case("leave.before_commit"), Case("leave.committed", main=False)])
 def test_a_worker_dies_while_it_signs_off(books, case):
     books.push_one_of_each(tasks.work)
     books.die(books.stage.worker("--max-jobs", "2", conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
@@ -261,7 +262,8 @@ def test_a_producer_dies(books, case):
     )
     meant, acked = intended(told), acknowledged(told)
     assert (len(meant), len(acked)) == (3, 2)
-    stored = 3 if case.point == "enqueue.committed" else 2
+    # PostgreSQL's push is one statement: there is no moment of ours between its writes and their commit
+    stored = 2 if case.point == "enqueue.before_commit" and stage.alias != "postgres" else 3
     books.jobs.update({f"made{n}": job_id for n, job_id in enumerate(meant[:stored])})
     assert stage.live() == stored, "the one that was not acknowledged is there whole or not at all"
     books.finish()

@@ -269,7 +269,8 @@ class Dialect:
         """Queues with ready jobs, by name: one index probe per queue, however long the line."""
         found = self.rows(
             f"WITH RECURSIVE names (name) AS (SELECT MIN(queue) FROM {READY} UNION ALL "
-            f"SELECT (SELECT MIN(queue) FROM {READY} WHERE queue > names.name) FROM names WHERE names.name IS NOT NULL) "
+            f"SELECT (SELECT MIN(queue) FROM {READY} WHERE queue > names.name) "
+            f"FROM names WHERE names.name IS NOT NULL) "
             f"SELECT name FROM names WHERE name IS NOT NULL"
         )
         return [row[0] for row in found]

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django_jobqueue.queues.orm.dialect import Dialect
 
-
 _DEADLOCK = 1213
 _LOCK_WAIT_TIMEOUT = 1205
 

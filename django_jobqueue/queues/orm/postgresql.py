@@ -7,8 +7,8 @@ of a few hundred values are not rendered into text first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -133,7 +133,7 @@ class PostgreSQLDialect(Dialect):
             return psycopg.Cursor(self.connection.connection).execute(sql, params)
 
     def push_transaction(self) -> AbstractContextManager[Any]:
-        """A push is one statement: outside the caller's transaction it needs no BEGIN and COMMIT, two round trips less."""
+        """A push is one statement: outside the caller's transaction it needs no BEGIN and COMMIT, two trips less."""
         return self.transaction() if self.connection.in_atomic_block else nullcontext()
 
     def insert_jobs(self, payloads: Sequence[JobPayload]) -> set[UUID]:

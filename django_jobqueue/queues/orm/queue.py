@@ -81,6 +81,7 @@ class OrmQueue(Queue):
         for _ in range(_TRIES):
             rest = [payload for payload in first.values() if payload.id not in answers]
             stored = dialect.insert_jobs(rest)
+            failpoints.hit("enqueue.before_commit")
             answers.update((job_id, job_id) for job_id in stored)
             if len(stored) < len(rest):
                 answers.update(self._refused(dialect, [payload for payload in rest if payload.id not in stored]))
@@ -204,9 +205,7 @@ class OrmQueue(Queue):
 
     def peek(self, queue: str = "default") -> JobSnapshot | None:
         dialect = self._dialect()
-        rows = dialect.rows(
-            f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue]
-        )
+        rows = dialect.rows(f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue])
         return self.find(dialect.from_id(rows[0][0])) if rows else None
 
     def size(self, queue: str | None = None) -> int:
@@ -282,9 +281,7 @@ class OrmQueue(Queue):
         self._move(release)
         failpoints.hit("leave.committed")
 
-    def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID
-    ) -> Exchange:
+    def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
         dialect = self._dialect()
         if not settlements and (limit < 1 or not dialect.has_work(queues)):
             return Exchange([], [])
@@ -328,7 +325,8 @@ class OrmQueue(Queue):
             [str(WorkerProcess.State.DEAD), *ALIVE, now],
         )
         leases = dialect.leases(
-            f"name = '' AND (worker_id IS NULL OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({alive}))) "
+            f"name = '' AND (worker_id IS NULL "
+            f"OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({alive}))) "
             f"LIMIT {RECLAIM_LIMIT} {dialect.skip_locked}",
             ALIVE,
         )

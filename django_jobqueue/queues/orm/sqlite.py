@@ -31,7 +31,7 @@ class SQLiteDialect(Dialect):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE. A deferred transaction that writes later fails at once, without waiting, if another wrote."""
+        """BEGIN IMMEDIATE. A deferred transaction that writes later fails at once, unheard, if another wrote."""
         connection = self.connection
         if connection.in_atomic_block:
             with transaction.atomic(using=connection.alias):
