@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -92,19 +93,23 @@ class DatabaseBackend(BaseTaskBackend):
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
-        """E010: unknown option. E011: no such database. E012: a lease that can't work."""
+        """E010: unknown option, or no options at all. E011: no such database. E012: a lease that can't work."""
         return [*super().check(**kwargs), *self._check_options()]
 
     def _check_options(self) -> Iterator[CheckMessage]:
         where = f"TASKS[{self.alias!r}]['OPTIONS']"
-        for key in self.options:
+        options: Any = self.options  # whatever the settings hold
+        if not isinstance(options, dict):
+            yield Error(f"{where} must be a dictionary, not {options!r:.60}.", id="jobqueue.E010")
+            return
+        for key in options:
             if key not in BACKEND_OPTIONS:
                 yield Error(unknown_key(where, key, BACKEND_OPTIONS), id="jobqueue.E010")
-        database = self.options.get("database", "default")
+        database = options.get("database", "default")
         if database not in connections:
             yield Error(f"{where}['database'] is {database!r}, which is not in DATABASES.", id="jobqueue.E011")
-        lease = self.options.get("lease", DEFAULT_LEASE)
-        if isinstance(lease, bool) or not isinstance(lease, int | float) or not lease >= 1:
+        lease = options.get("lease", DEFAULT_LEASE)
+        if isinstance(lease, bool) or not isinstance(lease, int | float) or not 1 <= lease < inf:
             yield Error(f"{where}['lease'] must be a number of seconds, at least 1, not {lease!r}.", id="jobqueue.E012")
 
 

@@ -63,7 +63,7 @@ _definitions: dict[str, TaskDefinition] = {}
 
 
 def register(definition: TaskDefinition) -> None:
-    """Make a task known under its name. The first definition of a name stays unless its function was redefined."""
+    """Make a task known under its name. A name that is known already gets this meaning."""
     _definitions[definition.name] = definition
 
 

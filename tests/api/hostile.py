@@ -1,4 +1,4 @@
-"""Tasks that do everything a task should not. Each entry of RAISES and RETURNS is one; `tests/workers/test_executor.py` runs them."""
+"""Tasks that do everything a task should not; `tests/workers/test_executor.py` runs each of them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def endless_recursion() -> Never:
 
 @raises
 def not_an_exception() -> Never:
-    raise 5  # type: ignore[misc]
+    raise 5  # type: ignore[misc]  # noqa: B016
 
 
 @raises
@@ -160,8 +160,12 @@ RAISES["notes that raise"] = _broken("RaisingNotes", __notes__=property(_leave))
 RAISES["a cause that raises"] = _broken("BadCause", __cause__=property(_boom))
 RAISES["a traceback that raises"] = _broken("BadTraceback", __traceback__=property(_leave))
 RAISES["no module"] = _broken("NoModule", __module__=None)
-RAISES["a module that raises"] = _broken("BadModule", __module__=type("Bad", (), {"__format__": _boom, "__str__": _boom})())
-RAISES["a module that leaves"] = _broken("Module", __module__=type("Bad", (), {"__format__": _leave, "__str__": _leave})())
+RAISES["a module that raises"] = _broken(
+    "BadModule", __module__=type("Bad", (), {"__format__": _boom, "__str__": _boom})()
+)
+RAISES["a module that leaves"] = _broken(
+    "Module", __module__=type("Bad", (), {"__format__": _leave, "__str__": _leave})()
+)
 RAISES["names of unstorable text"] = _broken("N" * 5_000, __module__="\ud800\x00", __qualname__="\x00" * 999)
 
 
@@ -234,7 +238,7 @@ RETURNS |= {
     "a coroutine": _closed_coroutine,
     "an async generator": _async_generator,
     "a lazy QuerySet": lambda: Group.objects.all(),
-    "a QuerySet that fails": lambda: Group.objects.extra(where=["no such column"]),  # noqa: S610
+    "a QuerySet that fails": lambda: Group.objects.extra(where=["no such column"]),
     "a model": lambda: Group(name="g"),
     "5 MB": lambda: "x" * 5_000_000,
     "a million values": lambda: [0] * 1_100_000,

@@ -41,12 +41,12 @@ class TestMany:
 
     @pytest.mark.parametrize("wrong", ["text", b"bytes", 5, None, {1, 2}, iter([1]), {1: "a"}, {None: 1}])
     def test_what_is_no_call_is_named_by_its_position(self, wrong):
-        with pytest.raises(InvalidPayload, match="^call 1: give keyword arguments as a mapping"):
+        with pytest.raises(InvalidPayload, match=r"^call 1: give keyword arguments as a mapping"):
             tasks.give.enqueue_many([[0], wrong])
         assert not Job.objects.exists()
 
     def test_a_mapping_in_the_place_of_the_list_is_no_call_either(self):
-        with pytest.raises(InvalidPayload, match="^call 0: "):
+        with pytest.raises(InvalidPayload, match=r"^call 0: "):
             tasks.give.enqueue_many({"value": 1})
 
     def test_arguments_that_cant_be_stored_are_named_too_and_nothing_is(self):

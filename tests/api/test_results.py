@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import transaction
 from django.utils import timezone
 
 from django_jobqueue import get_queue
@@ -62,9 +63,9 @@ class TestEnqueue:
         result = enqueue(tasks.echo, *given, flag=True)
         assert result.args == [[1, [2, [3]]], "café", {"1": "one", "null": {"a": [1.5]}}]
         run_all()
-        assert tasks.CALLS == [(tuple(result.args), {"flag": True})]
+        assert [(tuple(result.args), {"flag": True})] == tasks.CALLS
 
-    @pytest.mark.parametrize("wrong", [datetime.now(), date.today(), Decimal(1), uuid4(), object(), {1}, iter([])])  # noqa: DTZ005, DTZ011
+    @pytest.mark.parametrize("wrong", [datetime.now(), date.today(), Decimal(1), uuid4(), object(), {1}, iter([])])
     def test_what_json_has_no_word_for_is_a_type_error(self, enqueue, wrong):
         with pytest.raises(TypeError, match=r"args\[0\].when: Unsupported type"):
             enqueue(tasks.echo, {"when": wrong})
@@ -88,13 +89,29 @@ class TestEnqueue:
     def test_and_with_those_of_using(self):
         bound = tasks.named.using(priority="low", queue_name="bulk", unique_key="k", concurrency_key="c", timeout=5)
         job = Job.objects.get(pk=bound.enqueue(7).id)
-        assert (job.queue, job.priority, job.timeout, job.unique_key, job.concurrency_key) == ("bulk", -50, 5.0, "k", "c")
+        assert (job.queue, job.priority, job.timeout, job.unique_key, job.concurrency_key) == (
+            "bulk",
+            -50,
+            5.0,
+            "k",
+            "c",
+        )
 
     def test_run_after_waits(self, enqueue):
         result = enqueue(tasks.echo.using(run_after=timedelta(hours=1)))
         assert run_all() == []
         assert get_queue().run_now(UUID(result.id))
         assert [one.id for one in run_all()] == [result.id]
+
+    def test_a_rolled_back_transaction_takes_its_jobs_with_it(self):
+        with transaction.atomic():
+            kept = tasks.echo.enqueue()
+            with pytest.raises(LookupError), transaction.atomic():
+                gone = tasks.echo.enqueue()
+                raise LookupError
+        with pytest.raises(TaskResultDoesNotExist):
+            gone.refresh()
+        assert [one.id for one in run_all()] == [kept.id]
 
     def test_a_moment_in_the_past_is_now(self):
         tasks.echo.using(run_after=timezone.now() - timedelta(days=1)).enqueue()
@@ -211,8 +228,11 @@ class TestRun:
 class TestGetResult:
     @pytest.mark.parametrize(
         "result_id",
-        ["123", "", " ", None, 0, 123, -1, 10**40, 10**5000, 1.5, "x" * 10_000, "0" * 10_000, b"bytes", [], {}, object()]
-        + ["nul\x00", "\ud800", "0x" + "1" * 30, "١" * 32, "not-a-uuid-" * 3, "{", "urn:uuid:"],
+        [
+            *("123", "", " ", "x" * 10_000, "0" * 10_000, "nul\x00", "\ud800", "{", "urn:uuid:", "not-a-uuid-" * 3),
+            *("0x" + "1" * 30, "\u0661" * 32),  # int() reads both
+            *(None, 0, 123, -1, 10**40, 10**5000, 1.5, b"bytes", [], {}, object()),
+        ],
         ids=lambda value: type(value).__name__,
     )
     def test_no_id_whatever_it_is_raises_anything_else(self, result_id):

@@ -87,12 +87,14 @@ class TestOnlyAndNever:
     def test_the_exception_decides(self, failing, kind, runs):
         failing.enqueue(kind)
         run_to_the_end()
-        assert tasks.CALLS == [kind] * runs
+        assert [kind] * runs == tasks.CALLS
         assert DeadLetterJob.objects.get().reason == "exhausted"
 
 
 class TestRetryRaised:
-    @pytest.mark.parametrize(("in_", "seconds"), [(5, 5), (0.5, 0.5), (timedelta(minutes=2), 120), (None, 600), (-3, 0)])
+    @pytest.mark.parametrize(
+        ("in_", "seconds"), [(5, 5), (0.5, 0.5), (timedelta(minutes=2), 120), (None, 600), (-3, 0)]
+    )
     def test_after_so_long_else_as_the_strategy_says(self, in_, seconds):
         made = task(retry=FixedDelays([600]), name="asks")(ask_now)
         result = made.enqueue(in_.total_seconds() if isinstance(in_, timedelta) else in_, isinstance(in_, timedelta))
@@ -203,9 +205,9 @@ class TestStrategyOfTheProject:
     @pytest.mark.parametrize("broken", [boom, leave], ids=["error", "exit"])
     @pytest.mark.parametrize("failing", [tasks.fail.func, tasks.ask_for_retry.func])
     def test_one_that_raises_does_not_decide_that_a_job_is_lost(self, broken, failing, caplog):
-        made = task(
-            retry=Broken(broken, broken), name="broken", takes_context=failing is tasks.ask_for_retry.func
-        )(failing)
+        made = task(retry=Broken(broken, broken), name="broken", takes_context=failing is tasks.ask_for_retry.func)(
+            failing
+        )
         result = made.enqueue(None)
         run_job_once()
         assert 13 <= delay_of(result) <= 15.5  # the default's first

@@ -34,7 +34,9 @@ def test_a_job_from_end_to_end():
     result.refresh()
     for seen in (ran, result):
         assert seen.status == TaskResultStatus.SUCCESSFUL
-        assert all(is_local(one) for one in (seen.enqueued_at, seen.started_at, seen.last_attempted_at, seen.finished_at))
+        assert all(
+            is_local(one) for one in (seen.enqueued_at, seen.started_at, seen.last_attempted_at, seen.finished_at)
+        )
         assert seen.enqueued_at <= seen.started_at <= seen.last_attempted_at <= seen.finished_at
 
 

@@ -91,7 +91,11 @@ class TestRoundTrip:
         write_args(result.id, number=-3)
         run_all()
         letter = DeadLetterJob.objects.get()
-        assert (letter.reason, letter.error_class, letter.error_message) == ("exhausted", "builtins.ValueError", "negative")
+        assert (letter.reason, letter.error_class, letter.error_message) == (
+            "exhausted",
+            "builtins.ValueError",
+            "negative",
+        )
 
 
 class TestClass:
@@ -102,7 +106,9 @@ class TestClass:
         assert json.loads(row.args) == {"args": [], "kwargs": {"invoice_id": 3, "amount": "1"}}
 
     def test_using(self):
-        result = SendInvoice(3).using(priority="low", queue_name="bulk", unique_key="k", run_after=timedelta(1)).enqueue()
+        result = (
+            SendInvoice(3).using(priority="low", queue_name="bulk", unique_key="k", run_after=timedelta(1)).enqueue()
+        )
         row = JobRow.objects.get(pk=result.id)
         assert (row.queue, row.priority, row.unique_key, row.max_attempts) == ("bulk", -50, "k", 3)
         assert run_all() == []
@@ -170,7 +176,12 @@ class TestStoredFieldsThatDontFit:
 
     @pytest.mark.parametrize(
         "fields",
-        [{"invoice_id": 3, "removed": 1}, {"amount": "1"}, {"invoice_id": 3, "context": 1}, {"invoice_id": 3, "total": 4}],
+        [
+            {"invoice_id": 3, "removed": 1},
+            {"amount": "1"},
+            {"invoice_id": 3, "context": 1},
+            {"invoice_id": 3, "total": 4},
+        ],
     )
     def test_fields_that_are_gone_or_new_are_a_signature_mismatch(self, fields):
         result = SendInvoice(3).enqueue()
@@ -207,7 +218,9 @@ class TestPayload:
         assert (critical.priority, background.priority) == (100, -50)
         assert JobPayload.delayed(job, timedelta(minutes=5)).delay == 300
         assert json.loads(plain.args)["kwargs"] == {"invoice_id": 3, "amount": "9.90"}
-        bound = JobPayload.create(job.using(queue_name="bulk", run_after=datetime(2030, 1, 1, tzinfo=UTC)), priority="low")
+        bound = JobPayload.create(
+            job.using(queue_name="bulk", run_after=datetime(2030, 1, 1, tzinfo=UTC)), priority="low"
+        )
         assert (bound.queue, bound.priority, bound.run_after.year) == ("bulk", -50, 2030)
 
     def test_pushed_it_runs(self):

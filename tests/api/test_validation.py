@@ -91,7 +91,7 @@ class TestPriority:
 class TestRunAfter:
     def test_naive_is_refused_when_times_have_zones(self):
         with pytest.raises(InvalidTask, match="run_after must be an aware datetime"):
-            tasks.echo.using(run_after=datetime(2030, 1, 1))  # noqa: DTZ001
+            tasks.echo.using(run_after=datetime(2030, 1, 1))
 
     def test_aware_is_refused_nowhere(self):
         moment = timezone.now()

@@ -81,6 +81,16 @@ def gated(name: str, gate: str) -> None:
 
 
 @task
+def gated_runs(name: str, gate: str) -> None:
+    """Like `gated`, with a gate for each run: `gate.1` for the first, `gate.2` for the second."""
+    note("start", name)
+    run = Path(os.environ[LEDGER]).read_text().count(f"start {name} ")
+    while not os.path.exists(f"{gate}.{run}"):
+        time.sleep(0.005)
+    note("end", name)
+
+
+@task
 def stubborn(name: str) -> None:
     """Swallows whatever is raised into it, once."""
     note("start", name)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from django_jobqueue.queues.bell import Bell
 from tests.crash import tasks
 from tests.crash.fixtures import on_all, on_both, on_postgres, on_sqlite
 from tests.crash.processes import finish, terminate
@@ -158,12 +159,26 @@ def test_an_idle_worker_stops_at_once(open_stage):
     assert time.monotonic() - began < 3
 
 
-@on_sqlite
-def test_ten_signals_to_an_idle_worker_never_lock_it_up(open_stage):
-    """An event set from a signal handler may wait for itself; a bell may not."""
-    stage = open_stage()
-    stage.push(tasks.work, "one")
-    worker = stage.worker()
-    stage.wait_for("end", "one")
-    code, _, err = terminate(worker, *[signal.SIGTERM] * 10)
-    assert code == 0, err
+def test_a_bell_may_be_rung_by_a_signal_handler_at_any_moment():
+    """`threading.Event.set` may not: in a handler it waits for ever for the lock of the `wait` it has interrupted."""
+    bell, rung = Bell(), []
+
+    def ring(*_):
+        rung.append(1)
+        bell.ring()
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    try:
+        wait_until(lambda: bell.wait(0.0001) and len(rung) > 2_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_a_bell_rings_once_for_who_waits_next():
+    bell = Bell()
+    assert not bell.wait(0)
+    bell.ring()
+    assert bell.wait(10)
+    assert not bell.wait(0)
