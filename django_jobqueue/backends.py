@@ -7,6 +7,7 @@ options are told by `check()`, not by the constructor.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -70,12 +71,18 @@ class DatabaseBackend(BaseTaskBackend):
         results = []
         for payload, job_id in zip(payloads, ids, strict=True):
             if job_id != payload.id:  # a live job holds its unique key: this is that job's result
-                results.append(self.get_result(str(job_id)))
+                results.append(self._holder(task, payload, job_id, now))
                 continue
             result = _ready_result(task, payload, self.alias, now)
             task_enqueued.send(type(self), task_result=result)
             results.append(result)
         return results
+
+    def _holder(self, task: Any, payload: JobPayload, job_id: UUID, now: Any) -> TaskResult:
+        try:
+            return self.get_result(str(job_id))
+        except TaskResultDoesNotExist:  # removed in this instant
+            return _ready_result(task, replace(payload, id=job_id), self.alias, now)
 
     # -- results -----------------------------------------------------------------------------------------------------
 

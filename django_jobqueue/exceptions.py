@@ -53,6 +53,10 @@ class EnqueueError(JobQueueError):
     """The store could not take the job. The job was not stored, or its fate is unknown: pushing it again is safe."""
 
 
+class WorkerLost(JobQueueError):
+    """Never raised: the error of an execution whose worker died or was silent for too long."""
+
+
 class JobNotFound(JobQueueError, LookupError):
     """No such job, or it is not in the place where the action would apply."""
 

@@ -183,7 +183,7 @@ def _revive(queue: Queue, ids: Sequence[UUID], *, args: str | None = None, lease
             if given == payload.id and _is_stored(queue, payload):
                 done.revived.append(payload.id)
             else:
-                done.refused[payload.id] = f"its unique key {payload.unique_key!r} is held by the live job {given}"
+                done.refused[payload.id] = _refusal(payload, given)
         _rows(queue).bulk_create([one for one in letters if one.id in done.refused and one.id in payloads])
         failpoints.hit("revive.before_commit")
     failpoints.hit("revive.committed")
@@ -191,8 +191,14 @@ def _revive(queue: Queue, ids: Sequence[UUID], *, args: str | None = None, lease
 
 
 def _is_stored(queue: Queue, payload: JobPayload) -> bool:
-    """The holder of a unique key may be over by the time its id is asked for, so the job itself is looked for."""
-    return payload.unique_key is None or queue.find(payload.id) is not None
+    """A push answers for ids that are over, and for unique keys whose holder has just ended: only the job is proof."""
+    return queue.find(payload.id) is not None
+
+
+def _refusal(payload: JobPayload, given: UUID) -> str:
+    if given == payload.id:
+        return "a job with its id has ended since, so it can't run again"
+    return f"its unique key {payload.unique_key!r} is held by the live job {given}"
 
 
 def _payload(letter: DeadLetterJob, args: str | None) -> JobPayload:

@@ -116,6 +116,13 @@ def running_result(
         known = find(queue, reservation.job_id)
         if known is not None and known.status == TaskResultStatus.RUNNING:
             return known
+    return first_result(queue, task, reservation, args, kwargs, worker)
+
+
+def first_result(
+    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
+) -> TaskResult:
+    """The result of a job that starts now, without a past."""
     result = blank_result(
         queue.alias, reservation.job_id, task, TaskResultStatus.RUNNING, args, kwargs, reservation.created_at
     )

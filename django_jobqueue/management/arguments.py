@@ -94,15 +94,32 @@ def check_queue_name(queue: Queue, name: str | None) -> None:
     known = known_queues(queue)
     if name in known or source_queue(name) in known:
         return
+    raise CommandError(f"There is no queue {name!r} in {queue.alias!r}. {_meant(name, known)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
-    raise CommandError(f"There is no queue {name!r} in {queue.alias!r}. {hint}")
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
+
+
+def doubts_about(queue: Queue, names: Iterable[str]) -> list[str]:
+    """A sentence for each queue that no task and no setting uses: a worker may wait for it, but probably in vain."""
+    declared = declared_queues(queue)
+    return [
+        f"No task and no setting uses the queue {name!r}. {_meant(name, declared)}"
+        for name in names
+        if name not in declared
+    ]
 
 
 def known_queues(queue: Queue) -> set[str]:
-    declared = set(getattr(backend_of(queue.alias), "queues", None) or ())
+    return declared_queues(queue) | {row.queue for row in queue.stats()}
+
+
+def declared_queues(queue: Queue) -> set[str]:
+    """The queues of the settings and of the tasks of this process."""
     of_tasks = {getattr(lookup(name).task, "queue_name", "default") for name in registered_names()}
-    return declared | of_tasks | {row.queue for row in queue.stats()}
+    return of_tasks | set(getattr(backend_of(queue.alias), "queues", None) or ())
 
 
 def is_dead_letter_queue(queue: Queue, name: str | None) -> bool:

@@ -187,7 +187,10 @@ class Queue(ABC):
 
     @abstractmethod
     def clear(self, queue: str | None = None) -> int:
-        """Remove every job that waits, ready or delayed, of one queue or all. Running jobs finish. Gives the number."""
+        """Remove every job that waits, ready or delayed, of one queue or all. Running jobs finish. Gives the number.
+
+        One that has run before is recorded as cancelled; one that has not leaves no trace.
+        """
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

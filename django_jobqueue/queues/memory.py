@@ -44,7 +44,7 @@ _OUTCOMES = {
 }
 _REASONS = {Move.RETRY: "retry", Move.SNOOZE: "snooze"}
 _WORKER_LOST = ErrorRecord(
-    "django_jobqueue.WorkerLost", "The worker that ran this job died or was silent for too long."
+    "django_jobqueue.exceptions.WorkerLost", "The worker that ran this job died or was silent for too long."
 )
 
 
@@ -209,7 +209,10 @@ class MemoryQueue(Queue):
         with self._changed:
             gone = [job_id for job_id, job in self._in(queue) if job.room is not Room.LEASED]
             for job_id in gone:
-                del self.jobs[job_id]
+                if self.jobs[job_id].lease_no > 0:
+                    self.cancel(job_id)  # it has run: a record keeps its id from running again
+                else:
+                    del self.jobs[job_id]
             return len(gone)
 
     # -- looking -----------------------------------------------------------------------------------------------------

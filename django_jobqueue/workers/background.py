@@ -14,6 +14,9 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobqueue.workers.hygiene import close_connections
 
+JOIN_SECONDS = 10.0
+"""How long to wait for a thread that is stuck in the store, before the process ends without it."""
+
 logger = logging.getLogger("django_jobqueue.worker")
 
 FIRST_PAUSE = 0.1
@@ -59,10 +62,10 @@ class Chore(ABC, threading.Thread):
         return False
 
     def stop(self) -> None:
-        """End the thread and wait until it has ended."""
+        """End the thread and wait until it has ended, but not for ever."""
         self._stopping.set()
         if self.is_alive():
-            self.join()
+            self.join(JOIN_SECONDS)
 
 
 class Heartbeat(Chore):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 
 from django_jobqueue.compat import (
     TaskContext,
@@ -66,12 +66,15 @@ class Executor:
         except (UnknownTask, PayloadError, SignatureMismatch) as problem:
             return self._not_runnable(reservation, problem)
         start = time.monotonic()
+        task = self._task_of(definition, reservation)
         try:
-            task = self._task_of(definition, reservation)
             result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
-        except (DatabaseError, InterfaceError) as error:  # it looks up earlier attempts
+        except (OperationalError, InterfaceError) as error:  # it looks up earlier attempts
             logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
             return outcomes.released(reservation)
+        except Exception:  # a history nobody can read must not keep the job from running
+            logger.exception("The earlier attempts of job %s can't be read.", reservation.job_id)
+            result = results.first_result(self.queue, task, reservation, args, kwargs, self.worker)
         start_ms = _ms(start - received_at)
         self._tell(task_started, self._sender, task_result=result)
         try:

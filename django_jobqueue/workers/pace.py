@@ -25,5 +25,5 @@ class Pace:
             return
         mean = seconds / jobs
         self._mean = mean if self._mean is None else _WEIGHT * mean + (1 - _WEIGHT) * self._mean
-        fits = int(self._budget / self._mean) if self._mean > 0 else self._most
+        fits = self._most if self._mean * self._most <= self._budget else int(self._budget / self._mean)
         self._limit = max(1, min(self._most, fits, self._limit * _GROWTH))

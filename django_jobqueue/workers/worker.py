@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobqueue.conf import conf
 from django_jobqueue.lifecycle.outcomes import Timing, failed, released
@@ -115,9 +115,9 @@ class Worker:
         finally:
             flusher.stop()
             self._give_back_unstarted()
-            self._settle_all()
+            is_settled = self._settle_all()
             heartbeat.stop()
-            self._leave()
+            self._leave(is_settled)
             worker_stopped.send_robust(type(self), worker=self.identity)
         return self.counters
 
@@ -131,6 +131,10 @@ class Worker:
                 self._reclaim_sometimes()
                 found = self._fetch()
             except (DatabaseError, InterfaceError) as error:
+                pause = self._sit_out(error, pause)
+                continue
+            except Exception as error:  # whatever a row of garbage makes of a driver, a worker lives
+                logger.exception("The next jobs could not be fetched.")
                 pause = self._sit_out(error, pause)
                 continue
             pause = OUTAGE_FIRST_PAUSE
@@ -153,9 +157,11 @@ class Worker:
 
     def _fetch(self) -> bool:
         """Store what was decided and fetch the next batch, in one transaction."""
-        self._claim_is_open = True
-        exchange = self._settler.exchange(self._wanted(), self.identity.id)
-        self._claim_is_open = False
+        try:
+            exchange = self._settler.exchange(self._wanted(), self.identity.id)
+        except (OperationalError, InterfaceError):  # it may have been done, and only the answer was lost
+            self._claim_is_open = True
+            raise
         if exchange.reservations:
             self._last_work = time.monotonic()
             self._receive(exchange.reservations)
@@ -190,7 +196,7 @@ class Worker:
         self._last_work = time.monotonic()
 
     def _may_start(self) -> bool:
-        return not self._stopping and self._membership.is_sure()
+        return not self._stopping and self._membership.is_sure() and not self._membership.is_dead
 
     def _run_one(self, executor: Executor, held: Held) -> None:
         self._started += 1
@@ -198,6 +204,7 @@ class Worker:
         try:
             settlement = executor.run(*held)
         except Interrupted:
+            self.window.is_open = False  # it may have been raised on the way out, before the window was shut
             settlement = released(held.reservation)
         except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
             logger.exception("Job %s could not be run.", held.reservation.job_id)
@@ -234,19 +241,23 @@ class Worker:
     def _give_back_unstarted(self) -> None:
         self._outbox.add([released(one) for one in self._outbox.take_unstarted()])
 
-    def _settle_all(self) -> None:
-        """At the end: a few tries. What can't be stored is reclaimed when the lease ends, and runs again."""
-        for _ in range(5):
+    def _settle_all(self) -> bool:
+        """At the end, for as long as the grace lasts. False: what could not be stored runs again after the lease."""
+        deadline, pause = time.monotonic() + conf().SHUTDOWN_GRACE, OUTAGE_FIRST_PAUSE
+        while True:
             try:
                 self._settler.exchange(0, self.identity.id)
-                return
-            except (DatabaseError, InterfaceError):
+                return True
+            except (DatabaseError, InterfaceError) as error:
+                if time.monotonic() + pause > deadline:
+                    logger.error("Could not store the last settlements (%s); their jobs run again.", error)
+                    return False
                 close_connections()
-                time.sleep(OUTAGE_FIRST_PAUSE)
+                time.sleep(pause)
+                pause = min(pause * 2, OUTAGE_LONGEST_PAUSE)
             except Exception:
                 logger.exception("The last settlements were refused.")
-                break
-        logger.error("Could not store the last settlements; these jobs run again when the lease ends.")
+                return True
 
     # -- membership --------------------------------------------------------------------------------------------------
 
@@ -262,6 +273,7 @@ class Worker:
             return
         name, why = self.identity.name, "it was silent for too long" if self._membership.is_dead else "a claim failed"
         logger.warning("Worker %s starts anew: %s.", name, why)
+        self._give_back_unstarted()
         self._settler.exchange(0, self.identity.id)
         self._membership.start_anew()
         self._claim_is_open = False
@@ -272,8 +284,9 @@ class Worker:
         report = WorkerReport(self._running, counters.completed, counters.failed, usage, self._stopping)
         self._membership.beat(report)
 
-    def _leave(self) -> None:
-        self._membership.leave()
+    def _leave(self, is_settled: bool) -> None:
+        if is_settled:  # leaving gives leases back at once: not those of jobs that are done
+            self._membership.leave()
         self.queue.close()
         close_connections()
         done = self.counters

@@ -54,7 +54,7 @@ class Everything(Job):
         SEEN.append((self, context))
 
 
-class SendInvoice(Job, queue_name="billing", priority="high", timeout=20, retry=FixedDelays([60, 300])):
+class SendInvoice(Job, queue_name="emails", priority="high", timeout=20, retry=FixedDelays([60, 300])):
     """Mail one invoice."""
 
     currencies: ClassVar[tuple[str, ...]] = ("EUR",)

@@ -133,6 +133,6 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-@task(name="shop.orders.import", queue_name="orders", priority="high", timeout=30, retry=FixedDelays([60, 300]))
+@task(name="shop.orders.import", queue_name="emails", priority="high", timeout=30, retry=FixedDelays([60, 300]))
 def named(number: int) -> int:
     return number

@@ -101,7 +101,7 @@ class TestRoundTrip:
 class TestClass:
     def test_its_values_are_stored(self):
         row = JobRow.objects.get(pk=SendInvoice(3).enqueue().id)
-        assert (row.task, row.queue, row.priority) == ("tests.api.jobs.SendInvoice", "billing", 50)
+        assert (row.task, row.queue, row.priority) == ("tests.api.jobs.SendInvoice", "emails", 50)
         assert (row.max_attempts, row.timeout) == (3, 20.0)
         assert json.loads(row.args) == {"args": [], "kwargs": {"invoice_id": 3, "amount": "1"}}
 
@@ -213,7 +213,7 @@ class TestPayload:
         plain, critical, background = (
             shape(job) for shape in (JobPayload.immediate, JobPayload.critical, JobPayload.background)
         )
-        assert (plain.task, plain.queue, plain.priority) == ("tests.api.jobs.SendInvoice", "billing", 50)
+        assert (plain.task, plain.queue, plain.priority) == ("tests.api.jobs.SendInvoice", "emails", 50)
         assert (plain.max_attempts, plain.timeout, plain.is_delayed) == (3, 20, False)
         assert (critical.priority, background.priority) == (100, -50)
         assert JobPayload.delayed(job, timedelta(minutes=5)).delay == 300
@@ -228,7 +228,7 @@ class TestPayload:
         queue.push(JobPayload.immediate(SendInvoice(3)), JobPayload.delayed(SendInvoice(4), timedelta(hours=1)))
         (ran,) = run_all()
         assert ran.return_value["invoice"] == 3
-        assert queue.stats("billing")[0].delayed == 1
+        assert queue.stats("emails")[0].delayed == 1
 
     def test_by_its_name_with_its_fields_as_json(self):
         get_queue().push(JobPayload.create("tests.api.jobs.SendInvoice", kwargs={"invoice_id": 3, "amount": "9.90"}))

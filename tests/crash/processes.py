@@ -41,11 +41,14 @@ class Stage:
         self.ledger = directory / "ledger"
         self.env = env | {
             "DJANGO_SETTINGS_MODULE": "tests.crash.settings",
+            "JOBQUEUE_TEST_ALIAS": alias,
             "JOBQUEUE_TEST_LEASE": str(lease),
             "JOBQUEUE_TEST_LOG": "1",
+            "PYTHONWARNINGS": "error",
             tasks.LEDGER: str(self.ledger),
         }
         self._started: list[subprocess.Popen[str]] = []
+        self._heard: dict[int, str] = {}
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -69,7 +72,8 @@ class Stage:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGCONT)
                 process.kill()
-            process.communicate()
+            if process.pid not in self._heard:
+                self._heard[process.pid] = "" if process.stderr.closed else process.communicate()[1]
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
@@ -88,13 +92,22 @@ class Stage:
 
     def wait_for(self, event: str, name: str | None = None, count: int = 1) -> list[Line]:
         def enough() -> list[Line]:
+            is_over = all(process.poll() is not None for process in self._started)
             found = self.lines(event, name)
+            assert len(found) >= count or not is_over, f"all processes have ended before {event} {name}"
             return found if len(found) >= count else []
 
-        return wait_until(enough, f"{count} x {event} {name or ''}; workers said: {self.said()}")
+        try:
+            return wait_until(enough, f"{count} x {event} {name or 'any job'}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.last_words()}") from None
 
-    def said(self) -> str:
-        return "" if all(p.poll() is None for p in self._started) else f"exit codes {[p.poll() for p in self._started]}"
+    def last_words(self) -> str:
+        """Ends all processes; what they said on standard error."""
+        self.close()
+        return "\n".join(
+            f"--- {process.args}: {process.returncode}\n{self._heard[process.pid]}" for process in self._started
+        )
 
     def push_many(self, task: Any, count: int, name: str = "job") -> list[UUID]:
         return self.queue.push(*(JobPayload.create(task, (f"{name}{n}",)) for n in range(count)))

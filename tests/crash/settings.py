@@ -6,8 +6,12 @@ import json
 import os
 
 from tests.settings import *  # noqa: F403
-from tests.settings import INSTALLED_APPS, TASKS
+from tests.settings import DATABASES, INSTALLED_APPS, TASKS
 
+# Only what the test uses: Django's checks, at the start of a command, connect to every database there is.
+used = {"default", os.environ.get("JOBQUEUE_TEST_ALIAS", "default")}
+DATABASES = {alias: database for alias, database in DATABASES.items() if alias in used}
+TASKS = {alias: backend for alias, backend in TASKS.items() if alias in used}
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.crash"]
 JOBQUEUE = json.loads(os.environ.get("JOBQUEUE_TEST_CONF", "{}"))
 for backend in TASKS.values():

@@ -30,7 +30,7 @@ def made(**values):
 class TestShapes:
     def test_create_takes_the_tasks_own_values(self):
         payload = JobPayload.create(tasks.named, [7])
-        assert (payload.task, payload.queue, payload.priority) == ("shop.orders.import", "orders", 50)
+        assert (payload.task, payload.queue, payload.priority) == ("shop.orders.import", "emails", 50)
         assert (payload.max_attempts, payload.timeout) == (3, 30)
         assert json.loads(payload.args) == {"args": [7], "kwargs": {}}
         assert not payload.is_delayed

@@ -2,13 +2,14 @@
 
     JOBQUEUE_MACHINE_STEPS=20000 pytest tests/queues/test_machine.py       # per store; 300 if it is not set
 
-A run is cut into tests of at most 1,000 steps, and these into examples of 50 steps; more examples are made until as many
+A run is cut into tests of at most 1,000 steps, these into examples of 50 steps; more are made until as many
 steps as asked for were really executed. 300 steps are 7 examples (`max_examples`). `-s` shows the count. A failure is
 shrunk, and printed as the program that reproduces it.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections import Counter
 from datetime import timedelta
@@ -394,6 +395,7 @@ def test_a_store_and_the_model_never_differ(alias, steps):
     class Machine(StoreMachine):
         database = alias
 
+    faulthandler.cancel_dump_traceback_later()  # to shrink a failure may take five minutes
     while (missing := steps - Machine.executed) > 0:
         wanted = settings(
             max_examples=max(1, -(-missing // STEPS_PER_EXAMPLE)),

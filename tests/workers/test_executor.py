@@ -5,6 +5,7 @@ next job runs clean. The corpus of what jobs do is tests/api/hostile.py; what ro
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import time
 import traceback
@@ -68,6 +69,19 @@ class Bench:
         assert not escaped
         assert self.queue.settle([settlement]) == [True]
         return settlement
+
+
+def format_and_drop(record):
+    """As any handler does, and as an error tracker, which lets what goes wrong come out."""
+    logging.Formatter().format(record)
+    return False
+
+
+@pytest.fixture(autouse=True)
+def logs_are_formatted_but_not_reported(monkeypatch):
+    """What jobs raise goes through the log as it always does, but pytest-xdist can't send all of it home."""
+    for name in ("django.tasks", "django_tasks", "django.dispatch"):
+        monkeypatch.setattr(logging.getLogger(name), "filters", [format_and_drop])
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOB
 CHUNK = 500
 INSERT_CHUNK = 80
 PROMOTE_LIMIT = 1_000
+MAX_SMALLINT = 32_767
+MAX_INT = 2_147_483_647
 RECLAIM_LIMIT = 500
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -93,9 +95,17 @@ class Dialect:
         """A moment as a model's field takes it."""
         return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
 
-    def from_time(self, value: datetime) -> datetime:
+    def as_read(self, time_column: str) -> str:
+        """A time column as a hot statement selects it: in a form in which no value can raise."""
+        return time_column
+
+    def from_time(self, value: Any) -> datetime:
+        """A time that was read. What is none (a row written by hand) reads as the epoch: it must not stop a batch."""
+        if not isinstance(value, datetime):
+            return EPOCH
         if value.tzinfo is None:
-            value = value.replace(tzinfo=self.connection.timezone or timezone.get_default_timezone())
+            zone = self.connection.timezone or timezone.get_default_timezone()
+            return value.replace(tzinfo=zone).astimezone(UTC)
         return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def now(self) -> datetime:
@@ -301,7 +311,8 @@ class Dialect:
             job = jobs.get(db_id)
             if job is None:  # a place in the line without a job: nothing to run, taken out with the rest
                 continue
-            lease = Lease(job.job_id, lease_no + 1, worker, queue, priority, seq, attempt + 1, crashes, now)
+            number, tries = min(lease_no + 1, MAX_INT), min(attempt + 1, MAX_SMALLINT)
+            lease = Lease(job.job_id, number, worker, queue, priority, seq, tries, crashes, now)
             leases.append(self._lease_values(lease))
             claimed.append(_reservation(lease, job))
         self.insert_many(insert(LOCKS), leases)
@@ -329,7 +340,7 @@ class Dialect:
     def _job_rows(self, db_ids: Sequence[Any]) -> dict[Any, JobRow]:
         """Jobs by their id as the database has it: making UUIDs is a good part of a claim's cost."""
         rows = self.rows(
-            f"SELECT id, task, args, max_attempts, timeout, times_retried, created_at FROM {JOBS} "
+            f"SELECT id, task, args, max_attempts, timeout, times_retried, {self.as_read('created_at')} FROM {JOBS} "
             f"WHERE id IN ({marks(len(db_ids))})",
             db_ids,
         )
@@ -351,7 +362,8 @@ class Dialect:
     def leases(self, condition: str, params: Sequence[Any], ids: Mapping[Any, UUID] | None = None) -> list[Lease]:
         """Leases that meet a condition. `ids` gives the UUIDs that are known already by their database form."""
         rows = self.rows(
-            f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, claimed_at FROM {LOCKS} "
+            f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, {self.as_read('claimed_at')} "
+            f"FROM {LOCKS} "
             f"WHERE {condition}",
             params,
         )

@@ -17,12 +17,20 @@ import psycopg
 from django_jobqueue.conf import conf
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, Reservation, Settlement
-from django_jobqueue.queues.orm.dialect import FINAL, PROMOTE_LIMIT, Dialect
+from django_jobqueue.queues.orm.dialect import FINAL, MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT, Dialect
 from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
 from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS
 
+# In the statement's snapshot a known job is live, dead or over: one that ends meanwhile is still seen as live.
+
 # The line's place: the server's clock in nanoseconds, plus the position in the push.
 _CLOCK_NS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+
+
+def _sane(column: str) -> str:
+    """A time Python can hold: 'infinity' or a year 10000 in one row must not stop whoever reads the batch."""
+    return f"(CASE WHEN {column} BETWEEN '0001-01-02' AND '9999-12-30' THEN {column} ELSE clock_timestamp() END)"
+
 
 _PUSH = f"""
 WITH given AS MATERIALIZED (
@@ -36,7 +44,8 @@ WITH given AS MATERIALIZED (
     SELECT g.id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, times_retried,
            clock_timestamp()
     FROM given g
-    WHERE NOT EXISTS (SELECT 1 FROM {DEAD} d WHERE d.id = g.id)
+    WHERE NOT EXISTS (SELECT 1 FROM {JOBS} j WHERE j.id = g.id)
+      AND NOT EXISTS (SELECT 1 FROM {DEAD} d WHERE d.id = g.id)
       AND NOT EXISTS (SELECT 1 FROM {HISTORY} h WHERE h.job_id = g.id AND h.outcome = ANY(%s))
     ORDER BY ordinal
     ON CONFLICT DO NOTHING
@@ -80,9 +89,10 @@ WITH line AS MATERIALIZED (
     ORDER BY priority DESC, seq LIMIT %s FOR UPDATE OF {READY} SKIP LOCKED
 ), gone AS (
     DELETE FROM {READY} r USING line WHERE r.job_id = line.job_id
-    RETURNING r.job_id, r.queue, r.priority, r.seq, r.attempt + 1 AS attempt, r.lease_no + 1 AS lease_no, r.crashes
+    RETURNING r.job_id, r.queue, r.priority, r.seq, least(r.attempt::int + 1, {MAX_SMALLINT})::smallint AS attempt,
+              least(r.lease_no::bigint + 1, {MAX_INT})::int AS lease_no, r.crashes
 ), job AS MATERIALIZED (
-    SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, j.created_at,
+    SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, {_sane("j.created_at")} AS created_at,
            clock_timestamp() AS claimed_at
     FROM gone JOIN {JOBS} j ON j.id = gone.job_id
 ), lease AS (
@@ -104,7 +114,7 @@ WITH done AS MATERIALIZED (
     RETURNING k.id, k.lease_no, k.attempt, k.worker_id, k.claimed_at, k.seq, d.result, d.start_ms, d.run_ms, d.memory_kb
 ), job AS (
     DELETE FROM {JOBS} j USING lease l WHERE j.id = l.id
-    RETURNING j.id, j.queue, j.task, j.args, j.priority, j.created_at,
+    RETURNING j.id, j.queue, j.task, j.args, j.priority, {_sane("j.created_at")} AS created_at,
               l.lease_no, l.attempt, l.worker_id, l.claimed_at, l.seq, l.result, l.start_ms, l.run_ms, l.memory_kb
 ), record AS (
     INSERT INTO {HISTORY} ({", ".join(COLUMNS[HISTORY])})
@@ -132,6 +142,13 @@ class PostgreSQLDialect(Dialect):
         with self.connection.wrap_database_errors:
             return psycopg.Cursor(self.connection.connection).execute(sql, params)
 
+    def fast_rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection.wrap_database_errors:
+            return self.fast(sql, params).fetchall()
+
+    def as_read(self, time_column: str) -> str:
+        return _sane(time_column)
+
     def push_transaction(self) -> AbstractContextManager[Any]:
         """A push is one statement: outside the caller's transaction it needs no BEGIN and COMMIT, two trips less."""
         return self.transaction() if self.connection.in_atomic_block else nullcontext()
@@ -140,7 +157,7 @@ class PostgreSQLDialect(Dialect):
         columns = zip(*(_push_values(payload) for payload in payloads), strict=True)
         tell = self._to_announce({payload.queue for payload in payloads})
         params = [*map(list, columns), list(FINAL), tell, CHANNEL]
-        return {row[0] for row in self.fast(_PUSH, params).fetchall()}
+        return {row[0] for row in self.fast_rows(_PUSH, params)}
 
     def _to_announce(self, queues: Iterable[str]) -> list[str]:
         """In the caller's transaction all: PostgreSQL sends one per queue, at a commit we can't foresee."""
@@ -158,7 +175,7 @@ class PostgreSQLDialect(Dialect):
         return self.fast(_PROMOTE, []).rowcount
 
     def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
-        line = [Reservation(*row) for row in self.fast(_CLAIM, [queue, worker, limit, worker]).fetchall()]
+        line = [Reservation(*row) for row in self.fast_rows(_CLAIM, [queue, worker, limit, worker])]
         if self.connection.timezone is UTC:
             return line
         to_utc = self.from_time
@@ -173,7 +190,7 @@ class PostgreSQLDialect(Dialect):
         if not rows:
             return set()
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return set(self.fast(_COMPLETE, columns).fetchall())
+        return {(job_id, lease_no) for job_id, lease_no in self.fast_rows(_COMPLETE, columns)}
 
 
 def _push_values(job: JobPayload) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ from django_jobqueue.queues.base import (
     WorkerIdentity,
     WorkerReport,
 )
-from django_jobqueue.queues.orm.dialect import ALIVE, RECLAIM_LIMIT, Dialect, Lease
+from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect, Lease
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, marks
 from django_jobqueue.queues.orm.settling import Moves, settle_batch
 from django_jobqueue.queues.orm.waiting import Waiter, waiter_for
@@ -66,7 +66,8 @@ class OrmQueue(Queue):
         try:
             ids = self._move(
                 lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)],
-                one_statement=len(pieces) == 1,
+                # With a unique key some may be refused, and finding their holders is a second statement.
+                one_statement=len(pieces) == 1 and not any(payload.unique_key for payload in payloads),
             )
         except (DatabaseError, InterfaceError) as error:
             raise EnqueueError(f"the database {self.database!r} did not store the job: {error}") from error
@@ -115,20 +116,27 @@ class OrmQueue(Queue):
         # DELAYED before READY: jobs move that way by themselves, so one that moves meanwhile is found in the second.
         for table in (DELAYED, READY):
             rows = dialect.rows(
-                f"SELECT attempt, lease_no, queue, priority FROM {table} WHERE job_id = %s {dialect.for_update}",
+                f"SELECT job_id, attempt, lease_no, queue, priority FROM {table} "
+                f"WHERE job_id = %s {dialect.for_update}",
                 [dialect.to_id(job_id)],
             )
-            if not rows:
-                continue
-            dialect.delete_ids(table, "job_id", [job_id])
-            job = dialect.jobs([job_id]).get(job_id)
-            if job is None:
-                return False
-            dialect.delete_ids(JOBS, "id", [job_id])
-            attempt, lease_no, queue, priority = rows[0]
-            record = JobHistory(
-                job_id=job_id,
-                lease_no=lease_no + 1,  # a number of its own: the last lease has its own row
+            if rows:
+                return self._end_waiting(dialect, table, rows, recorded=rows) > 0
+        return False
+
+    def _end_waiting(
+        self, dialect: Dialect, table: str, rows: Sequence[Sequence[Any]], recorded: Sequence[Sequence[Any]]
+    ) -> int:
+        """Take (job_id, attempt, lease_no, queue, priority) out of a room for good, some of them with a record."""
+        ids = [dialect.from_id(row[0]) for row in rows]
+        dialect.delete_ids(table, "job_id", ids)
+        jobs = dialect.jobs(ids)
+        dialect.delete_ids(JOBS, "id", ids)
+        now = dialect.field_time(dialect.now())
+        records = [
+            JobHistory(
+                job_id=dialect.from_id(db_id),
+                lease_no=min(lease_no + 1, MAX_INT),  # a number of its own: the last lease has its own row
                 attempt=attempt,
                 queue=queue,
                 task=job.task,
@@ -136,11 +144,13 @@ class OrmQueue(Queue):
                 priority=priority,
                 outcome=JobHistory.Outcome.CANCELLED,
                 enqueued_at=dialect.field_time(job.created_at),
-                finished_at=dialect.field_time(dialect.now()),
+                finished_at=now,
             )
-            JobHistory.objects.using(self.database).bulk_create([record], ignore_conflicts=True)
-            return True
-        return False
+            for db_id, attempt, lease_no, queue, priority in recorded
+            if (job := jobs.get(dialect.from_id(db_id))) is not None
+        ]
+        JobHistory.objects.using(self.database).bulk_create(records, ignore_conflicts=True)
+        return len(jobs)
 
     def reprioritize(self, job_id: UUID, priority: int) -> bool:
         if not -100 <= priority <= 100:
@@ -182,11 +192,14 @@ class OrmQueue(Queue):
 
     def _clear_some(self, dialect: Dialect, table: str, queue: str | None, limit: int = 1_000) -> int:
         condition, params = ("WHERE queue = %s", [queue]) if queue is not None else ("", [])
-        rows = dialect.rows(f"SELECT job_id FROM {table} {condition} LIMIT {limit} {dialect.skip_locked}", params)
-        ids = [dialect.from_id(row[0]) for row in rows]
-        dialect.delete_ids(table, "job_id", ids)
-        dialect.delete_ids(JOBS, "id", ids)
-        return len(ids)
+        rows = dialect.rows(
+            f"SELECT job_id, attempt, lease_no, queue, priority FROM {table} {condition} "
+            f"LIMIT {limit} {dialect.skip_locked}",
+            params,
+        )
+        # A job that has run leaves a record: its id is over for good, and its lease numbers must not start anew.
+        self._end_waiting(dialect, table, rows, recorded=[row for row in rows if row[2] > 0])
+        return len(rows)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

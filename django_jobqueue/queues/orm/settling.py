@@ -10,7 +10,7 @@ from uuid import UUID
 from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
 from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement
-from django_jobqueue.queues.orm.dialect import Dialect, JobRow, Lease
+from django_jobqueue.queues.orm.dialect import MAX_SMALLINT, Dialect, JobRow, Lease
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, READY, insert
 
 _OUTCOMES = {
@@ -22,7 +22,7 @@ _OUTCOMES = {
 }
 _REASONS = {Move.RETRY: DelayedJob.Reason.RETRY, Move.SNOOZE: DelayedJob.Reason.SNOOZE}
 WORKER_LOST = ErrorRecord(
-    "django_jobqueue.WorkerLost", "The worker that ran this job died or was silent for too long.", "", ""
+    "django_jobqueue.exceptions.WorkerLost", "The worker that ran this job died or was silent for too long.", "", ""
 )
 
 
@@ -53,7 +53,7 @@ class Moves:
 
     def lose(self, lease: Lease, job: JobRow, budget: int) -> None:
         """The worker is gone: the attempt is given back, the crash is counted, and the last one buries the job."""
-        crashed = lease._replace(crashes=lease.crashes + 1)
+        crashed = lease._replace(crashes=min(lease.crashes + 1, MAX_SMALLINT))
         outcome = JobHistory.Outcome.LOST
         self._history.append(self._history_row(crashed, job.task, "", job.created_at, outcome, error=WORKER_LOST))
         if crashed.crashes >= budget:
@@ -83,7 +83,7 @@ class Moves:
                 lease.queue,
                 lease.priority,
                 lease.seq,
-                lease.attempt - 1,
+                max(0, lease.attempt - 1),
                 lease.lease_no,
                 lease.crashes,
             )

@@ -25,6 +25,17 @@ class SQLiteDialect(Dialect):
             return str(moment.replace(tzinfo=None))  # what Django writes, at a fifth of the time
         return super().to_time(moment)
 
+    def as_read(self, time_column: str) -> str:
+        return f"{time_column} || ''"  # an expression: the driver's converter would raise for what is no time
+
+    def from_time(self, value: Any) -> datetime:
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                value = None
+        return super().from_time(value)
+
     def now(self) -> datetime:
         """The host's clock: SQLite has no server, and its own clock has milliseconds only."""
         return datetime.now(UTC)
