@@ -185,7 +185,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(queue=st.sampled_from([*QUEUES, "none", None]), really=seldom)
     def clear(self, queue, really):
         if really:  # or there is never much to see
-            self.purged += self.both(lambda store: store.clear(queue))
+            recorded = len(self.model.history)
+            gone = self.both(lambda store: store.clear(queue))
+            self.purged += gone - (len(self.model.history) - recorded)  # one that has run is recorded as cancelled
 
     @precondition(lambda self: self.delayed())
     @rule(index=some)
