@@ -7,12 +7,16 @@ import pytest
 
 # A test on one of these databases needs the server of the same name.
 DATABASE_SERVICES = ("postgres", "mariadb")
+# Real processes, mostly: seconds each. The quick suite (`-m "not slow"`) leaves them out.
+SLOW_DIRECTORIES = {"acceptance", "benchmarks", "crash"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`django_db(databases=["postgres"])` implies the marker `postgres`, see tests/services.py."""
+    """`django_db(databases=["postgres"])` implies the marker `postgres` (see tests/services.py), some places `slow`."""
     for item in items:
+        if SLOW_DIRECTORIES & set(item.path.relative_to(item.config.rootpath).parts):
+            item.add_marker("slow")
         for mark in item.iter_markers("django_db"):
             for alias in set(mark.kwargs.get("databases") or ()) & set(DATABASE_SERVICES):
                 item.add_marker(alias)

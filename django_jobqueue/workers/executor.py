@@ -29,7 +29,7 @@ from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
 from django_jobqueue.lifecycle import outcomes, results
 from django_jobqueue.lifecycle.errors import class_path
-from django_jobqueue.queues.base import Move, Queue, Reservation, Settlement
+from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers.coroutines import run_coroutine
 
@@ -133,7 +133,7 @@ class Executor:
         job, error = settlement.reservation, settlement.error
         sender = type(self.queue)
         if settlement.move is Move.DEAD:
-            logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, error.class_path)
+            logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, _brief(error))
             self._tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
         elif settlement.move is Move.RETRY:
             logger.warning(
@@ -143,7 +143,7 @@ class Executor:
                 job.attempt,
                 job.max_attempts,
                 settlement.delay,
-                error.class_path,
+                _brief(error),
             )
             self._tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
 
@@ -157,6 +157,11 @@ class Executor:
             raise
         except BaseException as error:  # Django catches none but Exceptions; even its own log may choke on a job's
             logger.error("A receiver of a signal raised %s.", class_path(type(error)))
+
+
+def _brief(error: ErrorRecord) -> str:
+    """One line for the log, whatever the message holds; the whole of it is in the history and the dead letter."""
+    return f"{error.class_path}: {error.message[:200]!r}" if error.message else error.class_path
 
 
 _NONE = "null"
