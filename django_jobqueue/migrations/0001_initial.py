@@ -108,7 +108,7 @@ class Migration(migrations.Migration):
                 ('attempt', models.SmallIntegerField(verbose_name='attempts spent')),
                 ('lease_no', models.IntegerField(verbose_name='last lease number')),
                 ('crashes', models.SmallIntegerField(default=0, verbose_name='workers lost')),
-                ('reason', models.CharField(choices=[('exhausted', 'no attempt left, or not worth one'), ('discarded', 'discarded by the task'), ('unknown_task', 'unknown task'), ('payload_invalid', "arguments can't be decoded"), ('signature_mismatch', "arguments don't fit the task"), ('worker_lost', 'brought its workers down'), ('result_invalid', "its result can't be stored"), ('expired', 'expired')], max_length=20, verbose_name='reason')),
+                ('reason', models.CharField(choices=[('exhausted', 'failed for good'), ('discarded', 'discarded by the task'), ('unknown_task', 'unknown task'), ('payload_invalid', "arguments can't be decoded"), ('signature_mismatch', "arguments don't fit the task"), ('worker_lost', 'brought its workers down'), ('result_invalid', "its result can't be stored"), ('expired', 'expired')], max_length=20, verbose_name='reason')),
                 ('error_class', models.CharField(blank=True, default='', max_length=255, verbose_name='error')),
                 ('error_message', models.TextField(blank=True, default='', verbose_name='message')),
                 ('traceback', models.TextField(blank=True, default='', verbose_name='traceback')),

@@ -10,7 +10,7 @@ class DeadLetterJob(models.Model):
     """The whole job and why it died. Nothing leaves by itself: only retry, discard, or a cleanup somebody asked for."""
 
     class Reason(models.TextChoices):
-        EXHAUSTED = "exhausted", _("no attempt left, or not worth one")
+        EXHAUSTED = "exhausted", _("failed for good")
         DISCARDED = "discarded", _("discarded by the task")
         UNKNOWN_TASK = "unknown_task", _("unknown task")
         PAYLOAD_INVALID = "payload_invalid", _("arguments can't be decoded")

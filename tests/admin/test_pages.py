@@ -137,7 +137,7 @@ def test_a_dead_letter_shows_all_there_is_to_know(queue, as_boss):
     ):
         assert words in html
     assert "Attempt 1" in html
-    assert "no attempt left" in html
+    assert "failed for good" in html
 
 
 def test_the_summary_groups_by_task_and_error_and_its_rows_filter_the_list(as_boss):

@@ -29,7 +29,7 @@ _CLOCK_NS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
 
 def _sane(column: str) -> str:
     """A time Python can hold: 'infinity' or a year 10000 in one row must not stop whoever reads the batch."""
-    return f"(CASE WHEN {column} BETWEEN '0001-01-02' AND '9999-12-30' THEN {column} ELSE clock_timestamp() END)"
+    return f"(CASE WHEN {column} NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN clock_timestamp() ELSE {column} END)"
 
 
 _PUSH = f"""

@@ -9,16 +9,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
-from django.db.models import Count, Min
 from django.utils.module_loading import import_string
 
 from django_jobqueue import failpoints
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.jobs.status import JobStatus
-from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory, JobPriority, WorkerProcess
-from django_jobqueue.models import JobLock as Lock
+from django_jobqueue.models import JobHistory, WorkerProcess
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     Exchange,
@@ -26,14 +23,15 @@ from django_jobqueue.queues.base import (
     Queue,
     QueueStats,
     Reservation,
-    Room,
     Settlement,
     WorkerIdentity,
     WorkerReport,
 )
-from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect, Lease
+from django_jobqueue.queues.orm import looking
+from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, marks
 from django_jobqueue.queues.orm.settling import Moves, settle_batch
+from django_jobqueue.queues.orm.values import Lease
 from django_jobqueue.queues.orm.waiting import Waiter, waiter_for
 
 _DIALECTS = {
@@ -204,43 +202,16 @@ class OrmQueue(Queue):
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def find(self, job_id: UUID) -> JobSnapshot | None:
-        # One statement sees one moment: a job that moves meanwhile is seen before or after, never in between.
-        dialect = self._dialect()
-        rows = dialect.rows(
-            f"SELECT j.queue, j.task, j.args, j.priority, j.max_attempts, j.created_at, "
-            f"r.attempt, r.lease_no, d.attempt, d.lease_no, d.reason, d.due_at, "
-            f"l.attempt, l.lease_no, l.worker_id, l.claimed_at FROM {JOBS} j "
-            f"LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id "
-            f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id = %s",
-            [dialect.to_id(job_id)],
-        )
-        return _snapshot(dialect, job_id, rows[0]) if rows else None
+        return looking.find(self._dialect(), job_id)
 
     def peek(self, queue: str = "default") -> JobSnapshot | None:
-        dialect = self._dialect()
-        rows = dialect.rows(f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue])
-        return self.find(dialect.from_id(rows[0][0])) if rows else None
+        return looking.peek(self._dialect(), queue)
 
     def size(self, queue: str | None = None) -> int:
         return sum(row.ready + row.delayed + row.running for row in self.stats(queue))
 
     def stats(self, queue: str | None = None) -> list[QueueStats]:
-        rooms: dict[str, Any] = {
-            "ready": JobPriority.objects.using(self.database),
-            "delayed": DelayedJob.objects.using(self.database),
-            "running": Lock.objects.using(self.database).filter(name=""),
-            "dead": DeadLetterJob.objects.using(self.database),
-        }
-        found: dict[str, QueueStats] = {}
-        for room, rows in rooms.items():
-            chosen = rows if queue is None else rows.filter(queue=queue)
-            for name, count in chosen.order_by().values_list("queue").annotate(Count("pk")):
-                found[name] = found.get(name, QueueStats(name))._replace(**{room: count})
-        now = self._dialect().now().timestamp()
-        for name, seq in rooms["ready"].order_by().values_list("queue").annotate(Min("seq")):
-            if name in found:
-                found[name] = found[name]._replace(oldest_ready_s=max(0.0, now - seq / 1e9))
-        return [found[name] for name in sorted(found)]
+        return looking.stats(self._dialect(), queue)
 
     def queue_names(self) -> list[str]:
         return self._dialect().ready_queues()
@@ -404,42 +375,3 @@ class OrmQueue(Queue):
                 if attempt == _TRIES or dialect.connection.in_atomic_block or not dialect.is_deadlock(error):
                     raise
         raise AssertionError("unreachable")
-
-
-def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot:
-    queue, task, args, priority, max_attempts, created_at, *rooms = row
-    ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:10]
-    base = JobSnapshot(
-        job_id=job_id,
-        room=Room.READY,
-        status=JobStatus.RETRYING if ready[0] else JobStatus.PENDING,
-        queue=queue,
-        task=task,
-        args=args,
-        priority=priority,
-        attempt=ready[0] or 0,
-        lease_no=ready[1] or 0,
-        max_attempts=max_attempts,
-        created_at=dialect.from_time(created_at),
-    )
-    if leased[1] is not None:
-        attempt, lease_no, worker, claimed_at = leased
-        return base._replace(
-            room=Room.LEASED,
-            status=JobStatus.PROCESSING,
-            attempt=attempt,
-            lease_no=lease_no,
-            worker_id=None if worker is None else dialect.from_id(worker),
-            claimed_at=dialect.from_time(claimed_at),
-        )
-    if ready[1] is not None:
-        return base
-    attempt, lease_no, reason, due_at = delayed
-    return base._replace(
-        room=Room.DELAYED,
-        status=JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING,
-        attempt=attempt or 0,
-        lease_no=lease_no or 0,
-        reason=str(reason or ""),
-        due_at=None if due_at is None else dialect.from_time(due_at),
-    )

@@ -10,8 +10,9 @@ from uuid import UUID
 from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
 from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement
-from django_jobqueue.queues.orm.dialect import MAX_SMALLINT, Dialect, JobRow, Lease
+from django_jobqueue.queues.orm.dialect import MAX_SMALLINT, Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, READY, insert
+from django_jobqueue.queues.orm.values import JobRow, Lease
 
 _OUTCOMES = {
     Move.COMPLETED: JobHistory.Outcome.COMPLETED,

@@ -1,0 +1,95 @@
+"""Looking at live jobs without touching them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Min
+
+from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.models import DeadLetterJob, DelayedJob, JobLock, JobPriority
+from django_jobqueue.queues.base import JobSnapshot, QueueStats, Room
+from django_jobqueue.queues.orm.dialect import Dialect
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY
+
+
+def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
+    """A live job. One statement sees one moment: a job that moves is seen before or after, never in between."""
+    as_read = dialect.as_read
+    rows = dialect.rows(
+        f"SELECT j.queue, j.task, j.args, j.priority, j.max_attempts, {as_read('j.created_at')}, "
+        f"r.attempt, r.lease_no, d.attempt, d.lease_no, d.reason, {as_read('d.due_at')}, "
+        f"l.attempt, l.lease_no, l.worker_id, {as_read('l.claimed_at')} FROM {JOBS} j "
+        f"LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id "
+        f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id = %s",
+        [dialect.to_id(job_id)],
+    )
+    return _snapshot(dialect, job_id, rows[0]) if rows else None
+
+
+def peek(dialect: Dialect, queue: str) -> JobSnapshot | None:
+    """The job next in line."""
+    rows = dialect.rows(f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue])
+    return find(dialect, dialect.from_id(rows[0][0])) if rows else None
+
+
+def stats(dialect: Dialect, queue: str | None) -> list[QueueStats]:
+    """How many jobs each queue has in each room. Counts the rooms, never the history."""
+    database = dialect.connection.alias
+    rooms: dict[str, Any] = {
+        "ready": JobPriority.objects.using(database),
+        "delayed": DelayedJob.objects.using(database),
+        "running": JobLock.objects.using(database).filter(name=""),
+        "dead": DeadLetterJob.objects.using(database),
+    }
+    found: dict[str, QueueStats] = {}
+    for room, rows in rooms.items():
+        chosen = rows if queue is None else rows.filter(queue=queue)
+        for name, count in chosen.order_by().values_list("queue").annotate(Count("pk")):
+            found[name] = found.get(name, QueueStats(name))._replace(**{room: count})
+    now = dialect.now().timestamp()
+    for name, seq in rooms["ready"].order_by().values_list("queue").annotate(Min("seq")):
+        if name in found:
+            found[name] = found[name]._replace(oldest_ready_s=max(0.0, now - seq / 1e9))
+    return [found[name] for name in sorted(found)]
+
+
+def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot:
+    queue, task, args, priority, max_attempts, created_at, *rooms = row
+    ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:10]
+    base = JobSnapshot(
+        job_id=job_id,
+        room=Room.READY,
+        status=JobStatus.RETRYING if ready[0] else JobStatus.PENDING,
+        queue=queue,
+        task=task,
+        args=args,
+        priority=priority,
+        attempt=ready[0] or 0,
+        lease_no=ready[1] or 0,
+        max_attempts=max_attempts,
+        created_at=dialect.from_time(created_at),
+    )
+    if leased[1] is not None:
+        attempt, lease_no, worker, claimed_at = leased
+        return base._replace(
+            room=Room.LEASED,
+            status=JobStatus.PROCESSING,
+            attempt=attempt,
+            lease_no=lease_no,
+            worker_id=None if worker is None else dialect.from_id(worker),
+            claimed_at=dialect.from_time(claimed_at),
+        )
+    if ready[1] is not None:
+        return base
+    attempt, lease_no, reason, due_at = delayed
+    return base._replace(
+        room=Room.DELAYED,
+        status=JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING,
+        attempt=attempt or 0,
+        lease_no=lease_no or 0,
+        reason=str(reason or ""),
+        due_at=None if due_at is None else dialect.from_time(due_at),
+    )
