@@ -90,7 +90,7 @@ def mariadb(url: str) -> dict[str, Any]:
         **server(url),
         **({"HOST": socket} if socket else {}),
         "OPTIONS": {"charset": "utf8mb4", "isolation_level": "read committed"},
-        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin", "DEPENDENCIES": []},
+        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_general_ci", "DEPENDENCIES": []},
     }
 
 

@@ -21,6 +21,7 @@ from django_jobqueue.admin.changelist import JobChangeList
 from django_jobqueue.admin.operations import Operation, perform_on_many, perform_on_one
 from django_jobqueue.admin.pages import Button, Page
 from django_jobqueue.admin.paginator import CappedPaginator
+from django_jobqueue.admin.seen import posted
 from django_jobqueue.admin.stores import database_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class JobQueueAdmin(_Base):
     def act_on_many(self, request: HttpRequest, operation: Operation, rows: QuerySet[Any]) -> None:
         if not operation.is_allowed(request):
             raise PermissionDenied
-        perform_on_many(request, operation, rows, self.narrow)
+        perform_on_many(request, operation, rows, posted(request), self.narrow)
 
     # -- one row -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class JobQueueAdmin(_Base):
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
             return self.moved_on(request)
-        perform_on_one(request, operation, obj, posted_lease_no(request))
+        perform_on_one(request, operation, obj, posted(request))
         return HttpResponseRedirect(self.list_url(request))
 
     def _allowed(self, request: HttpRequest) -> list[Operation]:
@@ -173,9 +174,3 @@ class JobQueueAdmin(_Base):
     def _button(self, request: HttpRequest, operation: Operation, obj: Any) -> Button:
         url = self._url(request, operation.name, obj.pk)
         return Button(url, operation.label, operation.tone, operation.confirm)
-
-
-def posted_lease_no(request: HttpRequest) -> int | None:
-    """The lease under which the job on the page died; None when the page did not say."""
-    text = request.POST.get("lease_no", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else None

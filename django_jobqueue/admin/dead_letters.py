@@ -23,6 +23,7 @@ from django_jobqueue.admin.filters import ChoiceFilter, DeadQueueFilter, DeadTas
 from django_jobqueue.admin.operations import Operation
 from django_jobqueue.admin.pages import Button, Event, Page, error_line, executions
 from django_jobqueue.admin.robust import UNREADABLE
+from django_jobqueue.admin.seen import AsOfActionForm, latest_death, write_as_of
 from django_jobqueue.lifecycle.dead_letters import LetterGroup, Revival, let_go, revive, statistics
 from django_jobqueue.models import DeadLetterJob
 
@@ -38,7 +39,7 @@ RETRY = Operation(
     done=ngettext_lazy("%(count)d dead letter runs again.", "%(count)d dead letters run again.", "count"),
     nothing=_("Nothing was retried: somebody else was faster."),
     logged=_("Retried."),
-    work=lambda queue, ids, lease_no: revive(queue, ids, lease_no=lease_no),
+    work=lambda queue, ids, seen: revive(queue, ids, lease_no=seen.lease_no, died_before=seen.as_of),
     tone="primary",
 )
 DISCARD = Operation(
@@ -48,7 +49,7 @@ DISCARD = Operation(
     done=ngettext_lazy("%(count)d dead letter discarded.", "%(count)d dead letters discarded.", "count"),
     nothing=_("Nothing was discarded: somebody else was faster."),
     logged=_("Discarded."),
-    work=lambda queue, ids, lease_no: Revival(let_go(queue, ids), {}),
+    work=lambda queue, ids, seen: Revival(let_go(queue, ids, lease_no=seen.lease_no, died_before=seen.as_of), {}),
     confirm=_("Discard? It will never run again."),
     tone="danger",
 )
@@ -88,6 +89,7 @@ class DeadLetterAdmin(JobQueueAdmin):
     search_help_text = _("Job id, or words of the task or the error.")
     ordering = ("-failed_at", "-pk")
     actions = ("retry_selected", "discard_selected")
+    action_form = AsOfActionForm
     operations = (RETRY, DISCARD)
     narrow = ("args", "error_message", "traceback")
     change_list_template = "admin/django_jobqueue/dead_letters.html"
@@ -99,8 +101,12 @@ class DeadLetterAdmin(JobQueueAdmin):
         return super().columns_of_list(rows.annotate(**start))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = self._summary(request) if self.has_view_permission(request) else {}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
+        if not self.has_view_permission(request):
+            return super().changelist_view(request, extra_context)
+        as_of = latest_death(self.get_queryset(request).db)  # before the list is read, never after
+        response = super().changelist_view(request, {**self._summary(request), **(extra_context or {})})
+        write_as_of(response, as_of)
+        return response
 
     def _summary(self, request: HttpRequest) -> dict[str, Any]:
         groups = triage(request, self.get_queryset(request).db)

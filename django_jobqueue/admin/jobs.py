@@ -22,16 +22,17 @@ from django_jobqueue.admin.filters import QueueFilter, RoomFilter, TaskFilter
 from django_jobqueue.admin.operations import Operation
 from django_jobqueue.admin.pages import Event, Page, executions, worker_link
 from django_jobqueue.admin.rooms import RoomView, rooms_of
+from django_jobqueue.admin.seen import Seen
 from django_jobqueue.lifecycle.dead_letters import Revival
 from django_jobqueue.models import Job
 from django_jobqueue.queues.base import Queue
 
 
-def _cancel(queue: Queue, ids: Sequence[UUID], lease_no: int | None) -> Revival:
+def _cancel(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
     return Revival([one for one in ids if queue.cancel(one)], {})
 
 
-def _run_now(queue: Queue, ids: Sequence[UUID], lease_no: int | None) -> Revival:
+def _run_now(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
     return Revival([one for one in ids if queue.run_now(one)], {})
 
 

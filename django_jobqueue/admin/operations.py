@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from django_jobqueue.admin.seen import Seen
 from django_jobqueue.admin.stores import queue_for
 from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.lifecycle.dead_letters import Revival, id_chunks
@@ -28,6 +29,8 @@ _REASONS_SHOWN = 5
 class Operation:
     """One thing an operator may do with rows. `work` gives the ids it was done with, and why not with others.
 
+    It is told what the page showed, for operations that must not reach further.
+
     `done` is a message with `%(count)d`, `logged` what the audit says of each object.
     """
 
@@ -36,7 +39,7 @@ class Operation:
     label: Any
     done: Any
     logged: Any
-    work: Callable[[Queue, Sequence[UUID], int | None], Revival]
+    work: Callable[[Queue, Sequence[UUID], Seen], Revival]
     nothing: Any = ""
     confirm: Any = ""
     tone: str = ""
@@ -54,22 +57,20 @@ class Report:
     unfinished: bool = False
 
 
-def perform_on_one(request: HttpRequest, operation: Operation, obj: Any, lease_no: int | None) -> Report:
-    return _collect(request, operation, obj._state.db, iter([[obj]]), lease_no)
+def perform_on_one(request: HttpRequest, operation: Operation, obj: Any, seen: Seen) -> Report:
+    return _collect(request, operation, obj._state.db, iter([[obj]]), seen)
 
 
 def perform_on_many(
-    request: HttpRequest, operation: Operation, rows: QuerySet[Any], wide: Sequence[str] = ()
+    request: HttpRequest, operation: Operation, rows: QuerySet[Any], seen: Seen, wide: Sequence[str] = ()
 ) -> Report:
     """On every row of a query, chunk by chunk, as far as the time allows; `wide` columns are not read."""
     plain = rows.model._default_manager.using(rows.db).defer(*wide)
     chunks = (list(plain.filter(pk__in=ids)) for ids in id_chunks(rows))
-    return _collect(request, operation, rows.db, chunks, None)
+    return _collect(request, operation, rows.db, chunks, seen)
 
 
-def _collect(
-    request: HttpRequest, operation: Operation, using: str, chunks: Iterator[list[Any]], lease_no: int | None
-) -> Report:
+def _collect(request: HttpRequest, operation: Operation, using: str, chunks: Iterator[list[Any]], seen: Seen) -> Report:
     report = Report()
     queue = queue_for(using)
     if queue is None:
@@ -81,7 +82,7 @@ def _collect(
             report.unfinished = True
             break
         try:
-            done = operation.work(queue, [obj.pk for obj in objects], lease_no)
+            done = operation.work(queue, [obj.pk for obj in objects], seen)
         except EnqueueError as error:
             messages.error(request, _("The store did not answer, the rest is as it was: %(error)s") % {"error": error})
             break

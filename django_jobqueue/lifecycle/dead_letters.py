@@ -116,21 +116,26 @@ def _fold(rows: Iterable[tuple[Any, ...]]) -> list[LetterGroup]:
 # -- retry -------------------------------------------------------------------------------------------------------------
 
 
-def retry(queue: Queue, ids: Iterable[UUID], *, lease_no: int | None = None) -> list[UUID]:
+def retry(
+    queue: Queue, ids: Iterable[UUID], *, lease_no: int | None = None, died_before: datetime | None = None
+) -> list[UUID]:
     """Bring dead letters back, with all their attempts; the ids of those that will run again.
 
     An id that is no dead letter (any more) is passed over, so a second click changes nothing. One whose `unique_key`
     a live job holds stays dead; `revive` tells which, and why. `lease_no` narrows to letters that died under that
-    lease: a click on an old page does not bring back a job that has run and died again since.
+    lease, `died_before` to those that died at that moment or before: a click on an old page does not bring back a job
+    that has run and died again since.
     """
-    return revive(queue, ids, lease_no=lease_no).revived
+    return revive(queue, ids, lease_no=lease_no, died_before=died_before).revived
 
 
-def revive(queue: Queue, ids: Iterable[UUID], *, lease_no: int | None = None) -> Revival:
+def revive(
+    queue: Queue, ids: Iterable[UUID], *, lease_no: int | None = None, died_before: datetime | None = None
+) -> Revival:
     """As `retry`, and why each letter that was refused stays dead."""
     whole = Revival([], {})
     for chunk in _chunks(ids):
-        done = _revive(queue, chunk, lease_no=lease_no)
+        done = _revive(queue, chunk, lease_no=lease_no, died_before=died_before)
         whole.revived.extend(done.revived)
         whole.refused.update(done.refused)
     return whole
@@ -167,12 +172,19 @@ def retry_edited(
     return letter_id
 
 
-def _revive(queue: Queue, ids: Sequence[UUID], *, args: str | None = None, lease_no: int | None = None) -> Revival:
+def _revive(
+    queue: Queue,
+    ids: Sequence[UUID],
+    *,
+    args: str | None = None,
+    lease_no: int | None = None,
+    died_before: datetime | None = None,
+) -> Revival:
     """One chunk in one transaction."""
     done = Revival([], {})
     with queue.transaction():
         payloads: dict[UUID, JobPayload] = {}
-        letters = _locked(queue, ids, lease_no)
+        letters = _locked(queue, ids, lease_no, died_before)
         for letter in letters:
             try:
                 payloads[letter.id] = _payload(letter, args)
@@ -225,9 +237,11 @@ def discard(queue: Queue, ids: Iterable[UUID]) -> int:
     return len(let_go(queue, ids))
 
 
-def let_go(queue: Queue, ids: Iterable[UUID]) -> list[UUID]:
-    """As `discard`, and which they were."""
-    return [letter_id for chunk in _chunks(ids) for letter_id in _discard(queue, chunk)]
+def let_go(
+    queue: Queue, ids: Iterable[UUID], *, lease_no: int | None = None, died_before: datetime | None = None
+) -> list[UUID]:
+    """As `discard`, and which they were. Narrowed down as in `retry`."""
+    return [letter_id for chunk in _chunks(ids) for letter_id in _discard(queue, chunk, lease_no, died_before)]
 
 
 def discard_all(queue: Queue, /, **filters: Any) -> int:
@@ -235,9 +249,11 @@ def discard_all(queue: Queue, /, **filters: Any) -> int:
     return sum(len(_discard(queue, chunk)) for chunk in id_chunks(failed_jobs(queue.database, **filters)))
 
 
-def _discard(queue: Queue, ids: Sequence[UUID]) -> list[UUID]:
+def _discard(
+    queue: Queue, ids: Sequence[UUID], lease_no: int | None = None, died_before: datetime | None = None
+) -> list[UUID]:
     with queue.transaction():
-        letters = _locked(queue, ids)
+        letters = _locked(queue, ids, lease_no, died_before)
         now = timezone.now()
         JobHistory._default_manager.using(queue.database).bulk_create(
             [_discarded(letter, now) for letter in letters], ignore_conflicts=True
@@ -287,10 +303,16 @@ def _chunks(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
     return (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK))
 
 
-def _locked(queue: Queue, ids: Sequence[UUID], lease_no: int | None = None) -> list[DeadLetterJob]:
+def _locked(
+    queue: Queue, ids: Sequence[UUID], lease_no: int | None = None, died_before: datetime | None = None
+) -> list[DeadLetterJob]:
     """The letters among these ids, locked in order of their ids, so that two chunks never wait for each other."""
     letters = _rows(queue).select_for_update().filter(pk__in=ids)
-    return list((letters if lease_no is None else letters.filter(lease_no=lease_no)).order_by("pk"))
+    if lease_no is not None:
+        letters = letters.filter(lease_no=lease_no)
+    if died_before is not None:
+        letters = letters.filter(failed_at__lte=died_before)
+    return list(letters.order_by("pk"))
 
 
 def _rows(queue: Queue) -> QuerySet[DeadLetterJob]:

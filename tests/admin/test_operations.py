@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
 from django_jobqueue.admin import operations
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.lifecycle import dead_letters
 from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobPriority
+from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from tests.admin.conftest import inline_code, messages_of, push, staff_with, url
 from tests.lifecycle.letters import ADD, die, write_letter
 
@@ -211,6 +215,71 @@ def test_many_refusals_are_not_many_messages(queue, as_boss):
     response = run_action(as_boss, "deadletterjob", "retry_selected", *(one.pk for one in letters))
     assert len(messages_of(response)) == 6
     assert "4 more" in messages_of(response)[-1]
+
+
+# an old list
+
+
+def as_of(client):
+    """The hidden field of the list, as the browser would send it back."""
+    html = client.get(url("deadletterjob")).content.decode()
+    [field] = re.findall(r'<input type="hidden" name="as_of"[^>]*>', html)
+    assert inline_code(html) == []
+    return re.search(r'value="([^"]*)"', field)[1]
+
+
+def die_again(queue):
+    worker = WorkerIdentity()
+    queue.join(worker)
+    job = queue.pop(["default"], worker.id)
+    assert queue.settle([Settlement(job, Move.DEAD, reason="exhausted")]) == [True]
+
+
+def test_three_clicks_on_one_list_are_one_more_run(queue, as_boss):
+    """Between the clicks the job runs and dies again: its next death is not what the operator saw."""
+    letter = die(queue)
+    page = as_of(as_boss)
+    run_action(as_boss, "deadletterjob", "retry_selected", letter.pk, as_of=page)
+    die_again(queue)
+    for _ in range(2):
+        response = run_action(as_boss, "deadletterjob", "retry_selected", letter.pk, as_of=page)
+        assert "somebody else was faster" in messages_of(response)[0]
+    assert DeadLetterJob.objects.get().lease_no == 2
+    run_action(as_boss, "deadletterjob", "retry_selected", letter.pk, as_of=as_of(as_boss))
+    assert not DeadLetterJob.objects.exists()
+
+
+@pytest.mark.parametrize("select_across", ["0", "1"])
+def test_an_old_list_does_not_discard_a_later_death(queue, as_boss, select_across):
+    letter, other = die(queue), die(queue)
+    page = as_of(as_boss)
+    run_action(as_boss, "deadletterjob", "retry_selected", letter.pk, as_of=page)
+    die_again(queue)
+    pks = [letter.pk, other.pk]
+    run_action(as_boss, "deadletterjob", "discard_selected", *pks, as_of=page, select_across=select_across)
+    assert DeadLetterJob.objects.get().pk == letter.pk
+
+
+def test_a_button_on_an_old_page_does_not_discard_a_later_death(as_boss):
+    letter = write_letter(lease_no=7)
+    as_boss.post(url("deadletterjob", "discard", letter.pk), {"lease_no": "6"})
+    assert DeadLetterJob.objects.exists()
+
+
+def test_the_list_reaches_all_it_shows_however_the_clocks_differ(as_boss):
+    ahead = write_letter(failed_at=timezone.now() + timedelta(minutes=5))
+    write_letter(failed_at=timezone.now() + timedelta(days=30_000))
+    run_action(as_boss, "deadletterjob", "retry_selected", ahead.pk, as_of=as_of(as_boss))
+    assert DeadLetterJob.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2024-13-45", "2001-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "9" * 10_000, None]
+)
+def test_a_list_time_that_is_none_narrows_nothing(as_boss, text):
+    letter = write_letter()
+    run_action(as_boss, "deadletterjob", "retry_selected", letter.pk, **({} if text is None else {"as_of": text}))
+    assert not DeadLetterJob.objects.exists()
 
 
 # retry with edited arguments

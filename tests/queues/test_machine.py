@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases: list[tuple[Reservation, Reservation]] = []  # the store's and the model's, stale ones too
         self.past = count()
         self.pushed = self.purged = 0
-        self.seen_history = 0
+        self.seen_history = self.seen_models = 0
         self.begun = False
         self.touched: set[UUID] = set()
 
@@ -352,9 +352,9 @@ class StoreMachine(RuleBasedStateMachine):
     def new_history_is_the_same(self):
         new = JobHistory.objects.using(self.database).filter(id__gt=self.seen_history).order_by("id")
         mine = list(new.values_list("id", *EXECUTION))
-        count_before = len(self.model.history) - len(mine)
-        models = [tuple(getattr(one, name) for name in EXECUTION) for one in self.model.history[count_before:]]
+        models = [tuple(getattr(one, name) for name in EXECUTION) for one in self.model.history[self.seen_models :]]
         assert sorted(row[1:] for row in mine) == sorted(models, key=lambda row: row[:2])
+        self.seen_models = len(self.model.history)
         self.seen_history = max([self.seen_history, *(row[0] for row in mine)])
 
     @invariant()
