@@ -15,7 +15,7 @@ bench_env := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench screenshots matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ migrations: $(test_env) ## fail when a model has changed and its migration was n
 
 bench: $(bench_env) ## measure, next to django-tasks-db and bare SQL
 	$(python) -m tests.benchmarks $(ARGS)
+
+machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
+	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest -n 2 -s tests/queues/test_machine.py $(ARGS)
+
+crash: $(test_env) ## kill -9 at every crash point on every database (five minutes)
+	JOBQUEUE_CRASH_POINTS=all $(python) -m pytest -n 2 tests/crash $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
 	$(python) -m tests.screenshots $(ARGS)
