@@ -146,17 +146,12 @@ def test_idle_polling_burns_no_transaction_ids(queue):
     worker = joined(queue)
     queue.push(job(delay=HOUR))
 
-    def next_id():
-        return run("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")[0][0]
-
-    queue.reclaim()
-    before = next_id()
-    for _ in range(50):
+    with transaction.atomic(using="postgres"):  # ours alone: the other tests of this server burn ids all the time
         assert claim(queue, 10, worker) == []
         assert claim(queue, 10, worker, ["a", "b"]) == []
         assert claim(queue, 10, worker, ()) == []
         assert queue.reclaim() == 0
-    assert next_id() - before <= 5  # autovacuum may take one
+        assert run("SELECT pg_current_xact_id_if_assigned()")[0][0] is None
 
 
 @pytest.mark.parametrize("moves", [[Move.COMPLETED] * 60, [Move.COMPLETED, Move.RETRY] * 30], ids=["all", "half"])
