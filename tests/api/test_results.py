@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+import django
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -16,7 +17,6 @@ from django.utils import timezone
 
 from django_jobqueue import get_queue
 from django_jobqueue.compat import (
-    HAS_CORE_TASKS,
     TaskResultDoesNotExist,
     TaskResultMismatch,
     TaskResultStatus,
@@ -332,14 +332,14 @@ class TestCopies:
         result = tasks.echo.enqueue()
         assert copy.deepcopy(result) == result
 
-    @pytest.mark.skipif(not HAS_CORE_TASKS, reason="the backport's tasks can't be pickled")
+    @pytest.mark.skipif(django.VERSION < (6, 1), reason="tasks can be pickled from Django 6.1 on")
     @pytest.mark.parametrize("task", [tasks.echo, tasks.named, tasks.echo.using(priority=3, unique_key="k")])
     def test_tasks_and_results_survive_pickling(self, task):
         assert pickle.loads(pickle.dumps(task)) == task
         result = task.enqueue(1)
         assert pickle.loads(pickle.dumps(result)) == result
 
-    @pytest.mark.skipif(not HAS_CORE_TASKS, reason="the backport's tasks can't be pickled")
+    @pytest.mark.skipif(django.VERSION < (6, 1), reason="tasks can be pickled from Django 6.1 on")
     def test_no_pickle_makes_a_task_of_what_is_none(self):
         for path in ("does.not.exist.fake_task", "builtins.any"):
             with pytest.raises(ValueError, match=f"Expected '{path}' to point to a Task instance"):

@@ -10,11 +10,12 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import django
 import pytest
 from asgiref.sync import async_to_sync
 
 from django_jobqueue import Job, JobPayload, get_queue
-from django_jobqueue.compat import HAS_CORE_TASKS, InvalidTask, TaskResultStatus
+from django_jobqueue.compat import InvalidTask, TaskResultStatus
 from django_jobqueue.exceptions import PayloadError
 from django_jobqueue.jobs.payload import InvalidPayload
 from django_jobqueue.models import DeadLetterJob
@@ -145,7 +146,7 @@ class TestClass:
         result = SendInvoice(3).enqueue()
         assert copy.deepcopy(result) == result
 
-    @pytest.mark.skipif(not HAS_CORE_TASKS, reason="the backport's tasks can't be pickled")
+    @pytest.mark.skipif(django.VERSION < (6, 1), reason="tasks can be pickled from Django 6.1 on")
     def test_results_can_be_pickled(self):
         result = SendInvoice(3).enqueue()
         assert pickle.loads(pickle.dumps(result)) == result

@@ -27,6 +27,7 @@ from django_jobqueue.queues.base import (
     WorkerIdentity,
     WorkerReport,
 )
+from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.orm import looking
 from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, marks
@@ -53,6 +54,7 @@ class OrmQueue(Queue):
         self.database = database
         self.lease = lease
         self._turn = 0
+        self._bell = Bell()
         self._waiter: Waiter | None = None
 
     # -- producers ---------------------------------------------------------------------------------------------------
@@ -334,7 +336,7 @@ class OrmQueue(Queue):
         return self._waiting().wait(queues, rest) or (due is not None and due <= timeout)
 
     def wake(self) -> None:
-        self._waiting().wake()
+        self._bell.ring()  # and nothing else: a signal handler may call this while the database's driver is imported
 
     def close(self) -> None:
         if self._waiter is not None:
@@ -347,7 +349,7 @@ class OrmQueue(Queue):
 
     def _waiting(self) -> Waiter:
         if self._waiter is None:
-            self._waiter = waiter_for(self.database)
+            self._waiter = waiter_for(self.database, self._bell)
         return self._waiter
 
     def _dialect(self) -> Dialect:

@@ -25,12 +25,9 @@ class Waiter:
 
     poll_seconds = 0.1
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, bell: Bell) -> None:
         self.database = database
-        self._bell = Bell()
-
-    def wake(self) -> None:
-        self._bell.ring()
+        self._bell = bell
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """True when something may have happened before the timeout."""
@@ -51,8 +48,8 @@ class DataVersionWaiter(Waiter):
 
     ask_seconds = 0.005
 
-    def __init__(self, database: str) -> None:
-        super().__init__(database)
+    def __init__(self, database: str, bell: Bell) -> None:
+        super().__init__(database, bell)
         self._seen: tuple[int, int] | None = None
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
@@ -80,8 +77,8 @@ class NotifyWaiter(Waiter):
     retry_seconds = 5.0
     quiet_seconds = QUIET_SECONDS + 0.005
 
-    def __init__(self, database: str) -> None:
-        super().__init__(database)
+    def __init__(self, database: str, bell: Bell) -> None:
+        super().__init__(database, bell)
         self._listener: Any = None
         self._retry_at = 0.0
         self._look_again = False
@@ -128,6 +125,6 @@ class NotifyWaiter(Waiter):
 _WAITERS = {"sqlite": DataVersionWaiter, "postgresql": NotifyWaiter}
 
 
-def waiter_for(database: str) -> Waiter:
+def waiter_for(database: str, bell: Bell) -> Waiter:
     """The waiter for what kind of database this alias is."""
-    return _WAITERS.get(connections[database].vendor, Waiter)(database)
+    return _WAITERS.get(connections[database].vendor, Waiter)(database, bell)
