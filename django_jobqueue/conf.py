@@ -28,7 +28,7 @@ class Conf:
     """How long an idle worker trusts its wake-up channel before it looks by itself."""
     PREFETCH_SECONDS: float = 0.1
     """A worker takes as many jobs as it expects to finish in this time."""
-    PREFETCH_MAX: int = 200
+    PREFETCH_MAX: int = 500
     FLUSH_SECONDS: float = 0.025
     """How long a finished job may wait to be settled while the worker is busy with the next one."""
     NOTIFY: bool = True
