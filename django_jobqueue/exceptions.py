@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, OperationalError
+
 
 class JobQueueError(Exception):
     """Base of every error raised by django_jobqueue."""
@@ -51,6 +54,25 @@ class ResultError(JobQueueError, TypeError):
 
 class EnqueueError(JobQueueError):
     """The store could not take the job. The job was not stored, or its fate is unknown: pushing it again is safe."""
+
+
+class StoreError(JobQueueError):
+    """The store answered, and refused: what the server said is in the message. Trying again would not help."""
+
+
+class StoreUnavailable(JobQueueError, OperationalError):
+    """The store did not answer, or can't now: no connection, a failover, a server that loads its data.
+
+    An `OperationalError` like that of a database that is away: workers wait and try again.
+    """
+
+
+class QueueFull(EnqueueError, StoreUnavailable):
+    """The store has no memory left. Nothing was stored; there is room again when jobs have ended."""
+
+
+STORE_ERRORS = (EnqueueError, StoreError, DatabaseError, InterfaceError, ImproperlyConfigured)
+"""What a store of either kind raises that does not answer, refuses, or is not where the settings say."""
 
 
 class WorkerLost(JobQueueError):

@@ -28,6 +28,11 @@ POINTS = {
     "reclaim.committed": "the jobs of the dead are in the line again",
     "leave.before_commit": "the worker's own leases are written back",
     "leave.committed": "the worker has signed off and still runs",
+    "record.before": "what has ended is settled in Redis, the tables don't know",
+    "record.committed": "the tables know, Redis has not been told that they do",
+    "outbox.before_commit": "the jobs for Redis are in the tables, their transaction is open",
+    "outbox.committed": "the transaction is committed, Redis knows nothing",
+    "outbox.delivered": "the jobs are in Redis, the tables have them too",
     "revive.before_commit": "dead letters are deleted, their jobs are written",
     "revive.committed": "the jobs are in the line, the operator has no answer",
 }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from uuid import UUID
 
 from django.db import DatabaseError, connections
 
@@ -13,7 +14,7 @@ from django_jobqueue.compat import TaskResult
 from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.lifecycle.results import find
 from django_jobqueue.queues import get_queue
-from django_jobqueue.queues.base import WorkerIdentity
+from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity
 from django_jobqueue.workers.executor import Executor, Interrupted
 from django_jobqueue.workers.hygiene import clean_connections
 
@@ -32,7 +33,7 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
     executor.passes_through = (KeyboardInterrupt, Interrupted)
     ran: list[TaskResult | None] = []
     try:
-        while (job := queue.pop((), worker.id)) is not None:
+        while (job := _next(queue, worker.id)) is not None:
             if len(ran) >= max_jobs:
                 queue.settle([released(job)])
                 raise RuntimeError(
@@ -48,6 +49,11 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
     finally:
         queue.leave(worker.id)
     return [result for result in ran if result is not None]
+
+
+def _next(queue: Queue, worker: UUID) -> Reservation | None:
+    queue.bring_in()
+    return queue.pop((), worker)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Early pytest plugin: starts the servers of `tests/servers.py` before pytest-django reads the settings.
+"""Early pytest plugin: starts the servers of `tests/servers` before pytest-django reads the settings.
 
 A conftest.py is too late for that, hence `-p tests.services` in pyproject.toml. Variables it understands:
 
-    JOBQUEUE_TEST_SERVICES=none | postgres,redis,mariadb    start only these (default: all that are found)
-    JOBQUEUE_TEST_REQUIRE=postgres,redis,mariadb            the run fails when one is missing or its tests were skipped
-    JOBQUEUE_TEST_{POSTGRES,REDIS,MARIADB}_URL              use this server and start none
+    JOBQUEUE_TEST_SERVICES=none | postgres,redis,...    start only these (default: all that are found)
+    JOBQUEUE_TEST_REQUIRE=postgres,redis,...            the run fails when one is missing or its tests were skipped
+    JOBQUEUE_TEST_{POSTGRES,REDIS,...}_URL              use this server and start none
 
 A test that needs a service carries its marker. Without the service it is skipped; the header and the summary
 say so.
@@ -20,7 +20,8 @@ import pytest
 
 from tests import servers
 
-SERVICES = ("postgres", "redis", "mariadb")
+SERVICES = ("postgres", "redis", "redis62", "cluster", "mariadb")
+SERVICE = "service"
 
 
 def start() -> dict[str, str]:
@@ -85,9 +86,17 @@ def pytest_report_header() -> list[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for name in SERVICES:
-            if item.get_closest_marker(name) and not is_available(name):
+        for name in filter(item.get_closest_marker, SERVICES):
+            item.user_properties.append((SERVICE, name))
+            if not is_available(name):
                 item.add_marker(pytest.mark.skip(reason=f"no {name} server"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A cluster serves two seconds after its start: only the tests that use it wait."""
+    if item.get_closest_marker("cluster") and is_available("cluster"):
+        servers.wait_for_cluster(os.environ[url_variable("cluster")])
 
 
 class Tally:
@@ -98,9 +107,8 @@ class Tally:
         self.skipped: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name in SERVICES:
-            if name not in report.keywords:
-                continue
+        # not report.keywords: a directory or a parameter that is called like a service is among them
+        for name in (value for key, value in report.user_properties if key == SERVICE):
             if report.skipped and not hasattr(report, "wasxfail"):
                 self.skipped[name] += 1
             elif report.when == "call":

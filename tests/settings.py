@@ -117,10 +117,13 @@ for alias, name in json.loads(os.environ.get("JOBQUEUE_TEST_DATABASE_NAMES", "{}
     DATABASES[alias]["NAME"] = name
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-if url := os.environ.get("JOBQUEUE_TEST_REDIS_URL"):
-    # one Redis database per xdist worker: gw0 has 1, gw1 has 2; without xdist it is 0
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
-    CACHES["redis"] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{url}?db={number}"}
+# one Redis database per xdist worker: gw0 has 1, gw1 has 2; without xdist it is 0
+REDIS_DATABASE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+# and a prefix: a cluster has one database only, and a word to sleeping workers is heard in all databases of a server
+REDIS_PREFIX = f"jobqueue-{REDIS_DATABASE}"
+for name in ("redis", "redis62"):
+    if url := os.environ.get(f"JOBQUEUE_TEST_{name.upper()}_URL"):
+        CACHES[name] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{url}?db={REDIS_DATABASE}"}
 
 
 # tasks
@@ -131,6 +134,13 @@ for alias in DATABASES.keys() - {"default"}:
         "BACKEND": "django_jobqueue.backends.DatabaseBackend",
         "QUEUES": [],
         "OPTIONS": {"database": alias},
+    }
+
+for alias in CACHES.keys() & {"redis", "redis62"}:
+    TASKS[alias] = {
+        "BACKEND": "django_jobqueue.backends.RedisBackend",
+        "QUEUES": [],
+        "OPTIONS": {"connection": alias, "prefix": REDIS_PREFIX},
     }
 
 LOGGING = {

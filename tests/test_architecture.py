@@ -68,6 +68,9 @@ MAY_IMPORT_STRINGS = {
     "conf.py": "dotted paths in JOBQUEUE",
     "backends.py": "built when a @task line is read, before apps are ready: reaches the layers below by path",
     "queues/__init__.py": "the store named by a backend's OPTIONS",
+    "checks/options.py": "imports what a backend's OPTIONS name, to see whether it can",
+    "queues/redis/sources.py": "the function named by a backend's OPTIONS",
+    "queues/redis/outbox.py": "the rows of the outbox, by the driver of the project's database and no other",
     "queues/orm/queue.py": "the dialect of a database's vendor, so that only its driver is needed",
     "middleware/__init__.py": "the middleware list in JOBQUEUE",
 }

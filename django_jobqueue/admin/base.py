@@ -14,15 +14,19 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
+from django_jobqueue.admin import widgets
 from django_jobqueue.admin.changelist import JobChangeList
 from django_jobqueue.admin.operations import Operation, perform_on_many, perform_on_one
 from django_jobqueue.admin.pages import Button, Page
 from django_jobqueue.admin.paginator import CappedPaginator
 from django_jobqueue.admin.seen import posted
-from django_jobqueue.admin.stores import database_of
+from django_jobqueue.admin.stores import database_of, names_of_stores, store_label
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Any]
@@ -44,6 +48,8 @@ class JobQueueAdmin(_Base):
     narrow: ClassVar[Sequence[str]] = ()
     """Wide columns that the list does not show, and so does not read."""
     job_id_field = "id"
+    has_store = False
+    """Whether the rows say in which store their job lived."""
 
     class Media:
         css = {"all": ["django_jobqueue/admin.css"]}
@@ -65,6 +71,16 @@ class JobQueueAdmin(_Base):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[JobChangeList]:
         return JobChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(super().get_list_display(request))
+        if self.has_store and len(names_of_stores(database_of(self.model))) > 1:
+            columns.insert(3, "store_name")
+        return columns
+
+    @admin.display(description=_lazy("store"))
+    def store_name(self, obj: Any) -> SafeString:
+        return format_html('<span class="jq-nowrap">{}</span>', widgets.cut(store_label(obj.store), 40))
 
     def columns_of_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return rows.defer(*self.narrow)
@@ -104,7 +120,7 @@ class JobQueueAdmin(_Base):
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
         if obj is None:
-            return self.moved_on(request)
+            return self.moved_on(request, object_id)
         page = self.page(request, obj)
         page.buttons[:0] = [self._button(request, operation, obj) for operation in self._allowed(request)]
         page.buttons.sort(key=lambda button: button.tone == "danger")  # what can't be undone stands last
@@ -126,7 +142,7 @@ class JobQueueAdmin(_Base):
             "history_url": self._url(request, "history", obj.pk),
         }
 
-    def moved_on(self, request: HttpRequest) -> HttpResponse:
+    def moved_on(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The row was there when the page was made."""
         messages.warning(request, _("It is not here any more: it ran, or somebody else was faster."))
         return HttpResponseRedirect(self.list_url(request))
@@ -164,7 +180,7 @@ class JobQueueAdmin(_Base):
             raise PermissionDenied
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
-            return self.moved_on(request)
+            return self.moved_on(request, object_id)
         perform_on_one(request, operation, obj, posted(request))
         return HttpResponseRedirect(self.list_url(request))
 

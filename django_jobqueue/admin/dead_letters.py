@@ -19,7 +19,7 @@ from django.utils.translation import ngettext_lazy
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.base import JobQueueAdmin
 from django_jobqueue.admin.edit import edit_and_retry
-from django_jobqueue.admin.filters import ChoiceFilter, DeadQueueFilter, DeadTaskFilter
+from django_jobqueue.admin.filters import ChoiceFilter, DeadQueueFilter, DeadTaskFilter, StoreFilter
 from django_jobqueue.admin.operations import Operation
 from django_jobqueue.admin.pages import Button, Event, Page, error_line, executions
 from django_jobqueue.admin.robust import UNREADABLE
@@ -70,11 +70,11 @@ class ErrorFilter(ChoiceFilter):
 
 
 def triage(request: HttpRequest, using: str) -> list[LetterGroup]:
-    """The latest dead letters by what they died of, counted once per request."""
+    """The latest dead letters by what they died of, of the chosen store or of all; counted once per request."""
     groups: list[LetterGroup] | None = getattr(request, "_jobqueue_triage", None)
     if groups is None:
         try:
-            groups = statistics(using, latest=LATEST)
+            groups = statistics(using, latest=LATEST, store=request.GET.get(StoreFilter.parameter_name))
         except UNREADABLE:  # a date that is none; the list steps over such rows
             groups = []
         request._jobqueue_triage = groups  # type: ignore[attr-defined]
@@ -84,13 +84,14 @@ def triage(request: HttpRequest, using: str) -> list[LetterGroup]:
 @admin.register(DeadLetterJob)
 class DeadLetterAdmin(JobQueueAdmin):
     list_display = ("what", "error", "queue_name", "attempts", "died")
-    list_filter = (DeadQueueFilter, DeadTaskFilter, ErrorFilter, "reason", "failed_at")
+    list_filter = (StoreFilter, DeadQueueFilter, DeadTaskFilter, ErrorFilter, "reason", "failed_at")
     search_fields = ("task", "error_class", "error_message")
     search_help_text = _("Job id, or words of the task or the error.")
     ordering = ("-failed_at", "-pk")
     actions = ("retry_selected", "discard_selected")
     action_form = AsOfActionForm
     operations = (RETRY, DISCARD)
+    has_store = True
     narrow = ("args", "error_message", "traceback")
     change_list_template = "admin/django_jobqueue/dead_letters.html"
 
@@ -198,6 +199,7 @@ class DeadLetterAdmin(JobQueueAdmin):
 
 def letter_facts(obj: DeadLetterJob) -> list[tuple[Any, Any]]:
     return [
+        (_("Store"), widgets.cut(obj.store, 100)),
         (_("Queue"), obj.queue),
         (_("Priority"), obj.priority),
         (_("Attempts"), _t("%(spent)s of %(allowed)s") % {"spent": obj.attempt, "allowed": obj.max_attempts}),
@@ -220,6 +222,8 @@ def _triage_row(request: HttpRequest, group: LetterGroup, most: int) -> dict[str
         "error_class": group.error_class,
         "reason__exact": group.reason,
     }
+    if (store := request.GET.get(StoreFilter.parameter_name)) is not None:
+        filters["store"] = store
     active = all(request.GET.get(name) == value for name, value in filters.items())
     url = reverse("admin:django_jobqueue_deadletterjob_changelist")
     return {

@@ -16,10 +16,10 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from django_jobqueue.admin import widgets
-from django_jobqueue.admin.operations import write_audit
+from django_jobqueue.admin.operations import missing, write_audit
 from django_jobqueue.admin.stores import queue_for
 from django_jobqueue.conf import conf
-from django_jobqueue.exceptions import EnqueueError, JobNotFound, PayloadError, SignatureMismatch
+from django_jobqueue.exceptions import STORE_ERRORS, JobNotFound, PayloadError, SignatureMismatch
 from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import is_registered, lookup
 from django_jobqueue.lifecycle.dead_letters import retry_edited
@@ -63,7 +63,7 @@ def edit_and_retry(model_admin: JobQueueAdmin, request: HttpRequest, object_id: 
         raise PermissionDenied
     letter = model_admin.get_object(request, unquote(object_id))
     if letter is None:
-        return model_admin.moved_on(request)
+        return model_admin.moved_on(request, object_id)
     form, problem = first_form(letter)
     if request.method == "POST":
         form = EditForm(request.POST)
@@ -128,9 +128,10 @@ class _Bare(str):
 
 def _retry(request: HttpRequest, letter: DeadLetterJob, form: EditForm) -> bool:
     """Whether the page is done with. When not, the form says why."""
-    queue = queue_for(str(letter._state.db))
+    using = str(letter._state.db)
+    queue = queue_for(using, letter.store)
     if queue is None:
-        form.add_error(None, _t("No entry of TASKS uses this database."))
+        form.add_error(None, missing(using, letter.store))
         return False
     data = form.cleaned_data
     try:
@@ -144,7 +145,7 @@ def _retry(request: HttpRequest, letter: DeadLetterJob, form: EditForm) -> bool:
     except SignatureMismatch as error:
         form.add_error(None, _t("The task can't be called like this: %(error)s") % {"error": error})
         return False
-    except EnqueueError as error:
+    except STORE_ERRORS as error:
         form.add_error(None, str(error))
         return False
     write_audit(request, [letter], _t("Retried with edited arguments."))

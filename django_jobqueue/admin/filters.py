@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from django_jobqueue.admin.stores import database_of, queue_for
+from django_jobqueue.admin.stores import database_of, names_of_stores, store_label, stores
 from django_jobqueue.admin.widgets import cut
 from django_jobqueue.compat import backend_of
 from django_jobqueue.jobs.registry import lookup, registered_names
@@ -47,8 +47,8 @@ class QueueFilter(ChoiceFilter):
 
     def names(self, model: Any) -> Iterable[str]:
         using = database_of(model)
-        queue = queue_for(using)
-        declared = set(getattr(backend_of(queue.alias), "queues", None) or ()) if queue else set()
+        backends = [backend_of(queue.alias) for queue in stores() if queue.database == using]
+        declared = {name for backend in backends for name in getattr(backend, "queues", None) or ()}
         of_tasks = {getattr(lookup(name).task, "queue_name", "default") for name in registered_names()}
         return declared | of_tasks | set(distinct_values(JobPriority, "queue", using))
 
@@ -62,6 +62,21 @@ class DeadQueueFilter(QueueFilter):
     def value(self) -> str | None:
         value = super().value()
         return None if value is None else value.removesuffix(".dlq")
+
+
+class StoreFilter(ChoiceFilter):
+    """Where the jobs lived. Not shown where there is only one place."""
+
+    title = _("store")
+    parameter_name = "store"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = self.used_parameters.get(self.parameter_name)
+        names = {*names_of_stores(database_of(model_admin.model)), *([] if chosen is None else [chosen])}
+        return [(name, cut(store_label(name), 60)) for name in sorted(names)]
+
+    def has_output(self) -> bool:
+        return len(self.lookup_choices) > 1
 
 
 class TaskFilter(ChoiceFilter):

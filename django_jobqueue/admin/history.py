@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.base import JobQueueAdmin
-from django_jobqueue.admin.filters import QueueFilter, TaskFilter
+from django_jobqueue.admin.filters import QueueFilter, StoreFilter, TaskFilter
+from django_jobqueue.admin.live import look_up_link
 from django_jobqueue.admin.pages import Page, executions, page_url, worker_link
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 
@@ -20,12 +21,13 @@ from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 @admin.register(JobHistory)
 class HistoryAdmin(JobQueueAdmin):
     list_display = ("what", "became", "queue_name", "attempt", "waited", "ran", "finished")
-    list_filter = ("outcome", QueueFilter, TaskFilter, "finished_at")
+    list_filter = ("outcome", StoreFilter, QueueFilter, TaskFilter, "finished_at")
     search_fields = ("task",)
     search_help_text = _("Job id, or words of the task.")
     ordering = ("-pk",)  # rows are only ever appended: by key is by time, and free
     narrow = ("args", "result", "traceback", "error_message")
     job_id_field = "job_id"
+    has_store = True
 
     @admin.display(description=_("job"))
     def what(self, obj: Any) -> SafeString:
@@ -67,6 +69,7 @@ class HistoryAdmin(JobQueueAdmin):
             result=widgets.stored_value(obj.result) if obj.result else "",
             facts=[
                 (_("Now"), _where_now(using, obj)),
+                (_("Store"), widgets.cut(obj.store, 100)),
                 (_("Queue"), obj.queue),
                 (_("Attempt"), obj.attempt),
                 (_("Waited"), self.waited(obj)),
@@ -87,6 +90,8 @@ class HistoryAdmin(JobQueueAdmin):
 
 def _where_now(using: str, obj: Any) -> SafeString | str:
     """A link to the job, when this was not its end."""
+    if obj.store:
+        return "" if obj.outcome in JobHistory.FINAL else look_up_link(using, obj.store, obj.job_id)
     for model, words in ((Job, _("it is live")), (DeadLetterJob, _("it is a dead letter"))):
         if model._default_manager.using(using).filter(pk=obj.job_id).values("pk").exists():
             return widgets.link(page_url(model, obj.job_id), words)

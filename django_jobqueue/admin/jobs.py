@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Left
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from django_jobqueue.admin import widgets
+from django_jobqueue.admin import live, queues, widgets
 from django_jobqueue.admin.base import JobQueueAdmin
 from django_jobqueue.admin.filters import QueueFilter, RoomFilter, TaskFilter
 from django_jobqueue.admin.operations import Operation
 from django_jobqueue.admin.pages import Event, Page, executions, worker_link
 from django_jobqueue.admin.rooms import RoomView, rooms_of
 from django_jobqueue.admin.seen import Seen
+from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.lifecycle.dead_letters import Revival
 from django_jobqueue.models import Job
 from django_jobqueue.queues.base import Queue
 
 
 def _cancel(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
-    return Revival([one for one in ids if queue.cancel(one)], {})
+    return _one_by_one(queue.cancel, ids)
 
 
 def _run_now(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
-    return Revival([one for one in ids if queue.run_now(one)], {})
+    return _one_by_one(queue.run_now, ids)
+
+
+def _one_by_one(verb: Callable[[UUID], bool], ids: Sequence[UUID]) -> Revival:
+    """What was done before a store stopped answering was done, and is told and written down."""
+    done = Revival([], {})
+    for one in ids:
+        try:
+            if verb(one):
+                done.revived.append(one)
+        except STORE_ERRORS as error:
+            if not done.revived:
+                raise
+            done.refused[one] = str(error)
+            break
+    return done
 
 
 CANCEL = Operation(
@@ -69,11 +86,24 @@ class JobAdmin(JobQueueAdmin):
     actions = ("run_selected_now", "cancel_selected")
     operations = (RUN_NOW, CANCEL)
     narrow = ("args",)
+    change_list_template = "admin/django_jobqueue/jobs.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*queues.urls(self), *super().get_urls()]
+
+    def moved_on(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Jobs of a Redis store have no row, but the audit and old links name them all alike."""
+        url = live.outside(request, object_id) if self.has_view_permission(request) else ""
+        return HttpResponseRedirect(url) if url else super().moved_on(request, object_id)
 
     # -- the list ----------------------------------------------------------------------------------------------------
 
     def columns_of_list(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return super().columns_of_list(rows.annotate(args_start=Left("args", 400)))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        links = {"queues_url": reverse("admin:django_jobqueue_job_queues")}
+        return super().changelist_view(request, {**links, **(extra_context or {})})
 
     def complete_rows(self, rows: list[Any]) -> None:
         rooms = rooms_of(rows[0]._state.db, [row.pk for row in rows]) if rows else {}

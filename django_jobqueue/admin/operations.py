@@ -15,8 +15,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from django_jobqueue.admin.seen import Seen
-from django_jobqueue.admin.stores import queue_for
-from django_jobqueue.exceptions import EnqueueError
+from django_jobqueue.admin.stores import by_store, queue_for, store_label
+from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.lifecycle.dead_letters import Revival, id_chunks
 from django_jobqueue.queues.base import Queue
 
@@ -55,6 +55,8 @@ class Report:
     count: int = 0
     refused: dict[UUID, str] = field(default_factory=dict)
     unfinished: bool = False
+    out_of_reach: dict[str, str] = field(default_factory=dict)
+    """Stores that could not be asked, each with why."""
 
 
 def perform_on_one(request: HttpRequest, operation: Operation, obj: Any, seen: Seen) -> Report:
@@ -70,27 +72,53 @@ def perform_on_many(
     return _collect(request, operation, rows.db, chunks, seen)
 
 
+def perform_in(request: HttpRequest, operation: Operation, queue: Queue, obj: Any, seen: Seen) -> Report:
+    """On one job of this store; `obj` stands for it in the audit."""
+    report = Report()
+    _perform(request, operation, queue, [obj], seen, report)
+    _tell(request, operation, report)
+    return report
+
+
 def _collect(request: HttpRequest, operation: Operation, using: str, chunks: Iterator[list[Any]], seen: Seen) -> Report:
     report = Report()
-    queue = queue_for(using)
-    if queue is None:
-        messages.error(request, _("No entry of TASKS uses the database “%(using)s”.") % {"using": using})
-        return report
     deadline = time.monotonic() + SECONDS
     for objects in chunks:
         if time.monotonic() > deadline:
             report.unfinished = True
             break
-        try:
-            done = operation.work(queue, [obj.pk for obj in objects], seen)
-        except EnqueueError as error:
-            messages.error(request, _("The store did not answer, the rest is as it was: %(error)s") % {"error": error})
-            break
-        _audit(request, operation, objects, done.revived)
-        report.count += len(done.revived)
-        report.refused.update(done.refused)
+        for store, rows in by_store(using, objects).items():
+            queue = queue_for(using, store)
+            if queue is not None:
+                _perform(request, operation, queue, rows, seen, report)
+            else:
+                report.out_of_reach.setdefault(store, missing(using, store))
     _tell(request, operation, report)
     return report
+
+
+def missing(using: str, store: str) -> str:
+    """Why nothing can be done with rows of this store."""
+    if store:
+        return _("No entry of TASKS is the store “%(store)s” any more.") % {"store": store}
+    return _("No entry of TASKS uses the database “%(using)s”.") % {"using": using}
+
+
+def _perform(
+    request: HttpRequest, operation: Operation, queue: Queue, objects: Sequence[Any], seen: Seen, report: Report
+) -> None:
+    """A store that does not answer is not asked again in this click, and does not hold up the others."""
+    if queue.store in report.out_of_reach:
+        return
+    try:
+        done = operation.work(queue, [obj.pk for obj in objects], seen)
+    except STORE_ERRORS as error:
+        words = _("The store “%(store)s” is out of reach, the rest is as it was: %(error)s")
+        report.out_of_reach[queue.store] = words % {"store": store_label(queue.store), "error": error}
+        return
+    _audit(request, operation, objects, done.revived)
+    report.count += len(done.revived)
+    report.refused.update(done.refused)
 
 
 def _audit(request: HttpRequest, operation: Operation, objects: Iterable[Any], done: Sequence[UUID]) -> None:
@@ -106,8 +134,10 @@ def write_audit(request: HttpRequest, objects: Sequence[Any], words: str) -> Non
 def _tell(request: HttpRequest, operation: Operation, report: Report) -> None:
     if report.count:
         messages.success(request, operation.done % {"count": report.count})
-    elif not report.refused and not report.unfinished:
+    elif not report.refused and not report.unfinished and not report.out_of_reach:
         messages.warning(request, operation.nothing)
+    for words in report.out_of_reach.values():
+        messages.error(request, words)
     for job_id, why in list(report.refused.items())[:_REASONS_SHOWN]:
         messages.warning(request, f"{job_id}: {why}")
     if len(report.refused) > _REASONS_SHOWN:

@@ -52,7 +52,7 @@ class RoomView:
             when = format_html(_("due {}"), widgets.ago(self.due_at)) if self.due_at else ""
             return when or (_("for %(what)s") % {"what": self.waiting_on} if self.waiting_on else "")
         if self.kind == "ready":
-            return format_html(_("for {}"), widgets.since(self.since))
+            return format_html(_("for {}"), widgets.since(self.since)) if self.since else ""
         return _("This row has no place in any room. It will never run.")
 
 

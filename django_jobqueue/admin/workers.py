@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.base import JobQueueAdmin
+from django_jobqueue.admin.filters import StoreFilter
 from django_jobqueue.admin.pages import Page, page_url
 from django_jobqueue.admin.robust import UNREADABLE, readable
 from django_jobqueue.models import Job, JobLock, WorkerProcess
@@ -24,7 +25,8 @@ _LEASES_SHOWN = 50
 @admin.register(WorkerProcess)
 class WorkerAdmin(JobQueueAdmin):
     list_display = ("title", "health", "serves", "done", "failures", "memory", "beat", "started")
-    list_filter = ("state",)
+    list_filter = ("state", StoreFilter)
+    has_store = True
     search_fields = ("name", "host")
     ordering = ("-started_at", "-pk")
     narrow = ("running",)
@@ -75,6 +77,7 @@ class WorkerAdmin(JobQueueAdmin):
             facts=[
                 (_("Runs now"), _leases(obj)),
                 (_("Reported"), widgets.cut(obj.running, 500)),
+                (_("Store"), widgets.cut(obj.store, 100)),
                 (_("Queues"), self.serves(obj)),
                 (_("Completed"), self.done(obj)),
                 (_("Failed"), self.failures(obj)),

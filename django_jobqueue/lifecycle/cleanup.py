@@ -1,14 +1,16 @@
 """What is thrown away, when somebody asks for it: old history, old dead letters, workers that are gone.
 
 Rows go in batches, each its own transaction: a cleanup that is stopped half way has done half of the work, and never
-holds up a worker for longer than one batch.
+holds up a worker for longer than one batch. `store` narrows to one store of those that share the database `using`: a
+queue's `store`, empty for the jobs of the database itself.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from django_jobqueue.models import DeadLetterJob, JobHistory, JobLock, WorkerProcess
@@ -19,23 +21,30 @@ _FOR_EVER = timedelta(days=36_525)
 """Further back than any row, and not yet where dates end."""
 
 
-def prune_history(using: str, older_than: timedelta, batch: int = BATCH) -> int:
+def prune_history(using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None) -> int:
     """Delete what finished longer ago than that; how many rows. An id that is forgotten could be pushed again."""
-    return _prune(JobHistory._default_manager.using(using), "finished_at", _cutoff(older_than), batch)
+    return _prune(_rows(JobHistory, using, store), "finished_at", _cutoff(older_than), batch)
 
 
-def prune_dead_letters(using: str, older_than: timedelta, batch: int = BATCH) -> int:
+def prune_dead_letters(using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None) -> int:
     """Delete dead letters that died longer ago than that, without a trace. Nothing does this by itself."""
-    return _prune(DeadLetterJob._default_manager.using(using), "failed_at", _cutoff(older_than), batch)
+    return _prune(_rows(DeadLetterJob, using, store), "failed_at", _cutoff(older_than), batch)
 
 
-def prune_workers(using: str, older_than: timedelta = WORKERS_KEPT, batch: int = BATCH) -> int:
+def prune_workers(
+    using: str, older_than: timedelta = WORKERS_KEPT, batch: int = BATCH, store: str | None = None
+) -> int:
     """Delete workers that stopped or died longer ago than that and hold no lease; how many."""
-    gone = WorkerProcess._default_manager.using(using).filter(
+    gone = _rows(WorkerProcess, using, store).filter(
         ~Exists(JobLock._default_manager.using(using).filter(worker_id=OuterRef("pk"))),
         state__in=[WorkerProcess.State.STOPPED, WorkerProcess.State.DEAD],
     )
     return _prune(gone, "heartbeat_at", _cutoff(older_than), batch)
+
+
+def _rows(model: Any, using: str, store: str | None) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model._default_manager.using(using)
+    return rows if store is None else rows.filter(store=store)
 
 
 def _cutoff(older_than: timedelta) -> datetime:
@@ -44,7 +53,7 @@ def _cutoff(older_than: timedelta) -> datetime:
     return timezone.now() - min(older_than, _FOR_EVER)
 
 
-def _prune(rows: QuerySet[Model], column: str, cutoff: datetime, batch: int) -> int:
+def _prune(rows: QuerySet[Any], column: str, cutoff: datetime, batch: int) -> int:
     """Delete in batches by primary key, oldest first. Each batch asks again, so what came back to life stays."""
     old = rows.filter(**{f"{column}__lt": cutoff})
     removed = 0

@@ -63,6 +63,7 @@ def source_queue(name: str) -> str:
 def failed_jobs(
     using: str,
     *,
+    store: str | None = None,
     queue: str | None = None,
     task: str | None = None,
     reason: str | None = None,
@@ -71,10 +72,12 @@ def failed_jobs(
 ) -> QuerySet[DeadLetterJob]:
     """The dead letters in the database `using`, narrowed down.
 
-    `queue` may be given as `emails` or `emails.dlq`, `error_class` with its module or without, `since` is compared with
-    the time of death.
+    `store` is a queue's `store`: empty for the jobs of the database itself. `queue` may be given as `emails` or
+    `emails.dlq`, `error_class` with its module or without, `since` is compared with the time of death.
     """
     letters = DeadLetterJob._default_manager.using(using)
+    if store is not None:
+        letters = letters.filter(store=store)
     if queue is not None:
         letters = letters.filter(queue=source_queue(queue))
     if task is not None:
@@ -87,6 +90,11 @@ def failed_jobs(
     if since is not None:
         letters = letters.filter(failed_at__gte=since)
     return letters
+
+
+def letters_of(queue: Queue, /, **filters: Any) -> QuerySet[DeadLetterJob]:
+    """The dead letters of one store, narrowed down as in `failed_jobs`."""
+    return failed_jobs(queue.database, store=queue.store, **filters)
 
 
 def statistics(using: str, *, latest: int | None = None, **filters: Any) -> list[LetterGroup]:
@@ -142,13 +150,13 @@ def revive(
 
 
 def retry_all(queue: Queue, /, **filters: Any) -> int:
-    """Bring back every letter that matches (see `failed_jobs`); how many. May be stopped and repeated."""
+    """Bring back every letter of this store that matches (see `failed_jobs`); how many. May be stopped and repeated."""
     return sum(len(done.revived) for done in revive_all(queue, **filters))
 
 
 def revive_all(queue: Queue, /, **filters: Any) -> Iterator[Revival]:
     """As `retry_all`, chunk by chunk."""
-    return (_revive(queue, chunk) for chunk in id_chunks(failed_jobs(queue.database, **filters)))
+    return (_revive(queue, chunk) for chunk in id_chunks(letters_of(queue, **filters)))
 
 
 def retry_edited(
@@ -161,7 +169,7 @@ def retry_edited(
     `EnqueueError` when it has to stay one.
     """
     text = encode_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
-    letter = failed_jobs(queue.database).filter(pk=letter_id).only("task").first()
+    letter = letters_of(queue).filter(pk=letter_id).only("task").first()
     if letter is not None and is_registered(letter.task):
         lookup(letter.task).bind(args, kwargs)
     done = _revive(queue, [letter_id], args=text, lease_no=lease_no)
@@ -190,13 +198,13 @@ def _revive(
                 payloads[letter.id] = _payload(letter, args)
             except InvalidPayload as error:  # a row that was written by hand
                 done.refused[letter.id] = str(error)
-        _rows(queue).filter(pk__in=list(payloads)).delete()
+        letters_of(queue).filter(pk__in=list(payloads)).delete()
         for payload, given in zip(payloads.values(), queue.push(*payloads.values()), strict=True):
             if given == payload.id and _is_stored(queue, payload):
                 done.revived.append(payload.id)
             else:
                 done.refused[payload.id] = _refusal(payload, given)
-        _rows(queue).bulk_create([one for one in letters if one.id in done.refused and one.id in payloads])
+        letters_of(queue).bulk_create([one for one in letters if one.id in done.refused and one.id in payloads])
         failpoints.hit("revive.before_commit")
     failpoints.hit("revive.committed")
     return done
@@ -245,8 +253,8 @@ def let_go(
 
 
 def discard_all(queue: Queue, /, **filters: Any) -> int:
-    """Let go of every letter that matches (see `failed_jobs`). May be stopped and repeated."""
-    return sum(len(_discard(queue, chunk)) for chunk in id_chunks(failed_jobs(queue.database, **filters)))
+    """Let go of every letter of this store that matches (see `failed_jobs`). May be stopped and repeated."""
+    return sum(len(_discard(queue, chunk)) for chunk in id_chunks(letters_of(queue, **filters)))
 
 
 def _discard(
@@ -258,7 +266,7 @@ def _discard(
         JobHistory._default_manager.using(queue.database).bulk_create(
             [_discarded(letter, now) for letter in letters], ignore_conflicts=True
         )
-        _rows(queue).filter(pk__in=[letter.id for letter in letters]).delete()
+        letters_of(queue).filter(pk__in=[letter.id for letter in letters]).delete()
     return [letter.id for letter in letters]
 
 
@@ -276,6 +284,7 @@ def _discarded(letter: DeadLetterJob, now: datetime) -> JobHistory:
         error_message=letter.error_message,
         enqueued_at=letter.enqueued_at,
         finished_at=now,
+        store=letter.store,
     )
 
 
@@ -307,13 +316,9 @@ def _locked(
     queue: Queue, ids: Sequence[UUID], lease_no: int | None = None, died_before: datetime | None = None
 ) -> list[DeadLetterJob]:
     """The letters among these ids, locked in order of their ids, so that two chunks never wait for each other."""
-    letters = _rows(queue).select_for_update().filter(pk__in=ids)
+    letters = letters_of(queue).select_for_update().filter(pk__in=ids)
     if lease_no is not None:
         letters = letters.filter(lease_no=lease_no)
     if died_before is not None:
         letters = letters.filter(failed_at__lte=died_before)
     return list(letters.order_by("pk"))
-
-
-def _rows(queue: Queue) -> QuerySet[DeadLetterJob]:
-    return DeadLetterJob._default_manager.using(queue.database)

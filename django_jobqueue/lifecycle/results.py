@@ -19,7 +19,7 @@ from django_jobqueue.jobs.registry import lookup
 from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import JobSnapshot, Queue, Reservation, Room
 
-_ENDINGS = {
+_ENDINGS: dict[str, TaskResultStatus] = {
     JobHistory.Outcome.COMPLETED: TaskResultStatus.SUCCESSFUL,
     JobHistory.Outcome.CANCELLED: TaskResultStatus.FAILED,
     JobHistory.Outcome.DISCARDED: TaskResultStatus.FAILED,
@@ -33,16 +33,21 @@ _LOOKS = 3
 
 def find(queue: Queue, job_id: UUID) -> TaskResult | None:
     """The result of a job, live or over; None when there never was one, or its history was cleaned up."""
+    history = JobHistory.objects.using(queue.database).filter(job_id=job_id, store=queue.store)
+    letters = DeadLetterJob.objects.using(queue.database).filter(pk=job_id, store=queue.store)
     for _ in range(_LOOKS):
         live = queue.find(job_id)
-        runs = list(JobHistory.objects.using(queue.database).filter(job_id=job_id).order_by("lease_no"))
+        runs = list(history.order_by("lease_no"))
         if live is not None:
             return _live(queue, live, runs)
         if runs and runs[-1].outcome in _ENDINGS:
             return _over(queue, runs)
-        dead = DeadLetterJob.objects.using(queue.database).filter(pk=job_id).first()
+        dead = letters.first()
         if dead is not None:
             return _dead(queue, dead, runs)
+        ended = queue.finished(job_id)
+        if ended is not None:
+            return _ended(queue, ended, runs)
     return None
 
 
@@ -69,7 +74,7 @@ def _over(queue: Queue, runs: Sequence[JobHistory]) -> TaskResult:
         queue.alias,
         last.job_id,
         as_enqueued(last.task, queue.alias, last.queue, last.priority),
-        _ENDINGS[JobHistory.Outcome(last.outcome)],
+        _ENDINGS.get(last.outcome, TaskResultStatus.FAILED),
         last.args,
         last.enqueued_at,
     )
@@ -84,6 +89,27 @@ def _dead(queue: Queue, dead: DeadLetterJob, runs: Sequence[JobHistory]) -> Task
     _add_runs(result, runs)
     _set(result, finished_at=dead.failed_at)
     return result
+
+
+def _ended(queue: Queue, ended: Any, runs: Sequence[JobHistory]) -> TaskResult:
+    """A job that is over and not in the tables: of its last execution the store itself has kept a record."""
+    last = JobHistory(
+        job_id=ended.job_id,
+        lease_no=ended.lease_no,
+        queue=ended.queue,
+        task=ended.task,
+        args=ended.args,
+        priority=ended.priority,
+        outcome=ended.outcome,
+        result=ended.result,
+        error_class=ended.error.class_path,
+        traceback=ended.error.traceback,
+        worker_id=ended.worker_id,
+        enqueued_at=ended.created_at,
+        started_at=ended.started_at,
+        finished_at=_as_django_tells_it(ended.finished_at) or ended.finished_at,
+    )
+    return _over(queue, [*(run for run in runs if run.lease_no < last.lease_no), last])
 
 
 def _add_runs(result: TaskResult, runs: Sequence[JobHistory]) -> None:
@@ -109,7 +135,7 @@ def _as_django_tells_it(moment: datetime | None) -> datetime | None:
 
 
 def running_result(
-    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
+    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
 ) -> TaskResult:
     """The result of a job that starts now. Earlier attempts are looked up only when there were any."""
     if reservation.attempt > 1 or reservation.lease_no > 1:
@@ -120,14 +146,14 @@ def running_result(
 
 
 def first_result(
-    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
+    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
 ) -> TaskResult:
     """The result of a job that starts now, without a past."""
     result = blank_result(
         queue.alias, reservation.job_id, task, TaskResultStatus.RUNNING, args, kwargs, reservation.created_at
     )
     _started(result, reservation.claimed_at)
-    result.worker_ids.append(str(worker))
+    result.worker_ids.append(worker)
     return result
 
 
@@ -170,22 +196,21 @@ def blank_result(
 ) -> TaskResult:
     """A `TaskResult` that has not started. Its arguments come from the codec, so they are not normalised once more."""
     result: TaskResult = object.__new__(TaskResult)
-    _set(
-        result,
-        task=task,
-        id=str(job_id),
-        status=status,
-        enqueued_at=_as_django_tells_it(enqueued_at),
-        started_at=None,
-        finished_at=None,
-        last_attempted_at=None,
-        args=args,
-        kwargs=kwargs,
-        backend=alias,
-        errors=[],
-        worker_ids=[],
-        _return_value=None,
-    )
+    # One by one and not with `_set`: this is on the path of every job.
+    put = object.__setattr__
+    put(result, "task", task)
+    put(result, "id", str(job_id))
+    put(result, "status", status)
+    put(result, "enqueued_at", _as_django_tells_it(enqueued_at))
+    put(result, "started_at", None)
+    put(result, "finished_at", None)
+    put(result, "last_attempted_at", None)
+    put(result, "args", args)
+    put(result, "kwargs", kwargs)
+    put(result, "backend", alias)
+    put(result, "errors", [])
+    put(result, "worker_ids", [])
+    put(result, "_return_value", None)
     return result
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -16,8 +17,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from django_jobqueue.compat import InvalidTaskBackend, backend_of, task_backends
+from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.jobs.registry import lookup, registered_names
-from django_jobqueue.lifecycle.dead_letters import DLQ_SUFFIX, source_queue
+from django_jobqueue.lifecycle.dead_letters import DLQ_SUFFIX, letters_of, source_queue
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue
 
@@ -50,8 +52,17 @@ def job_id(text: str) -> UUID:
         raise ArgumentTypeError(f"{text!r} is no job id: it looks like 01980f5e-8b1c-7d3e-9a61-0c5b7f0e2d44") from None
 
 
+def names(text: str) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def add_backend(parser: CommandParser) -> None:
     parser.add_argument("--backend", default="default", metavar="ALIAS", help="Entry of TASKS (default: default).")
+
+
+def add_backend_or_all(parser: CommandParser) -> None:
+    parser.add_argument("--backend", metavar="ALIAS", help="Only this entry of TASKS (default: all that are ours).")
 
 
 def add_json(parser: CommandParser) -> None:
@@ -83,18 +94,49 @@ def queue_of(alias: str) -> Queue:
     try:
         return get_queue(alias)
     except InvalidTaskBackend as error:
-        ours = [name for name in task_backends if hasattr(backend_of(name), "queue")]
-        raise CommandError(f"{error} Entries that will do: {', '.join(ours) or 'none'}.") from None
+        raise CommandError(f"{error} Entries that will do: {', '.join(our_entries()) or 'none'}.") from None
+
+
+def queues_of(alias: str | None) -> list[Queue]:
+    """The store behind an entry of TASKS; with None the stores of all entries that are ours."""
+    return [queue_of(name) for name in (our_entries() if alias is None else [alias])]
+
+
+def our_entries() -> list[str]:
+    return [name for name in task_backends if hasattr(type(backend_of(name)), "queue")]
+
+
+@contextmanager
+def answers_from(queue: Queue) -> Iterator[None]:
+    """CommandError, in a sentence, when the store does not answer."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        raise CommandError(no_answer(queue, error)) from None
+
+
+def no_answer(queue: Queue, error: Exception) -> str:
+    return f"The store {queue.alias!r} is out of reach: {printable(error)}"
 
 
 def check_queue_name(queue: Queue, name: str | None) -> None:
-    """CommandError for a queue that no setting, task or job knows. `emails.dlq` is known when `emails` is."""
-    if name is None:
+    """CommandError for a queue that no setting, task or job knows. `emails.dlq` is known when `emails` is.
+
+    One that has dead letters is known without asking the store: they can be read while it is away.
+    """
+    if name is None or letters_of(queue, queue=name).exists():
         return
     known = known_queues(queue)
-    if name in known or source_queue(name) in known:
-        return
-    raise CommandError(f"There is no queue {name!r} in {queue.alias!r}. {_meant(name, known)}")
+    if not is_known(name, known):
+        raise unknown_queue(name, repr(queue.alias), known)
+
+
+def is_known(name: str, known: Collection[str]) -> bool:
+    return name in known or source_queue(name) in known
+
+
+def unknown_queue(name: str, where: str, known: Iterable[str]) -> CommandError:
+    return CommandError(f"There is no queue {name!r} in {where}. {_meant(name, known)}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
@@ -102,9 +144,9 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
 
 
-def doubts_about(queue: Queue, names: Iterable[str]) -> list[str]:
+def doubts_about(queues: Sequence[Queue], names: Iterable[str]) -> list[str]:
     """A sentence for each queue that no task and no setting uses: a worker may wait for it, but probably in vain."""
-    declared = declared_queues(queue)
+    declared = set().union(*map(declared_queues, queues))
     return [
         f"No task and no setting uses the queue {name!r}. {_meant(name, declared)}"
         for name in names

@@ -7,7 +7,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DeadLetterJob(models.Model):
-    """The whole job and why it died. Nothing leaves by itself: only retry, discard, or a cleanup somebody asked for."""
+    """The whole job and why it died. Nothing leaves by itself: only retry, discard, or a cleanup somebody asked for.
+
+    `store` is where the job lived and where a retry puts it: empty for this database, else a Redis store by its alias.
+    """
 
     class Reason(models.TextChoices):
         EXHAUSTED = "exhausted", _("failed for good")
@@ -18,6 +21,7 @@ class DeadLetterJob(models.Model):
         WORKER_LOST = "worker_lost", _("brought its workers down")
         RESULT_INVALID = "result_invalid", _("its result can't be stored")
         EXPIRED = "expired", _("expired")
+        KEY_HELD = "key_held", _("its unique key was taken meanwhile")
 
     id = models.UUIDField(primary_key=True, editable=False)
     queue = models.CharField(_("queue"), max_length=100)
@@ -40,6 +44,7 @@ class DeadLetterJob(models.Model):
     times_retried = models.SmallIntegerField(_("times brought back"), default=0)
     enqueued_at = models.DateTimeField(_("enqueued at"))
     failed_at = models.DateTimeField(_("failed at"))
+    store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:
         db_table = "jobqueue_dead_letter_jobs"

@@ -10,6 +10,8 @@ class DelayedJob(models.Model):
     """Scheduled, backing off, snoozed or blocked. Promotion moves what is due to the READY line in batches.
 
     `due_at` is null for what no clock can release (blocked, outbox), so it is never in the range promotion reads.
+    A job on its way to another store (outbox) has that store's alias in `waiting_on`, and in `run_after` the moment it
+    asked for.
     """
 
     class Reason(models.TextChoices):
@@ -25,6 +27,7 @@ class DelayedJob(models.Model):
     queue = models.CharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"))
     due_at = models.DateTimeField(_("due at"), null=True)
+    run_after = models.DateTimeField(_("not before"), null=True)
     reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices)
     waiting_on = models.CharField(_("waits for"), max_length=200, default="", blank=True)
     attempt = models.SmallIntegerField(_("attempts spent"), default=0)

@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 class JobHistory(models.Model):
     """What became of one execution. (job, lease number) names it for ever, so a repeated write changes nothing.
 
-    `args` is kept on the row that ended the job; the others leave it empty.
+    `args` is kept on the row that ended the job; the others leave it empty. `store` is empty for a job that lived in
+    this database, and for one of a Redis store the alias of that store in `TASKS`.
     """
 
     class Outcome(models.TextChoices):
@@ -44,6 +45,7 @@ class JobHistory(models.Model):
     enqueued_at = models.DateTimeField(_("enqueued at"))
     started_at = models.DateTimeField(_("started at"), null=True)
     finished_at = models.DateTimeField(_("finished at"))
+    store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:
         db_table = "jobqueue_job_history"

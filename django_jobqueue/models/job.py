@@ -45,7 +45,8 @@ class Job(models.Model):
     """Identity, call and policy of a live job. Which room it is in is told by the three narrow tables.
 
     `args` is JSON *text*: a claim never decodes it, so one bad row can't stop a queue. `unique_key` is free again as
-    soon as the row is gone. No foreign key constraints on the hot tables: a check is a lock and a heap write per row.
+    soon as the row is gone; that of a job on its way to another store has the alias in front, so no key of this store
+    is like it. No foreign key constraints on the hot tables: a check is a lock and a heap write per row.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -55,7 +56,7 @@ class Job(models.Model):
     priority = models.SmallIntegerField(_("priority"))
     max_attempts = models.SmallIntegerField(_("attempts allowed"))
     timeout = models.FloatField(_("timeout in seconds"), null=True)
-    unique_key = models.CharField(_("unique key"), max_length=200, null=True, unique=True)  # noqa: DJ001
+    unique_key = models.CharField(_("unique key"), max_length=320, null=True, unique=True)  # noqa: DJ001
     concurrency_key = models.CharField(_("concurrency key"), max_length=200, default="", blank=True)
     batch = models.ForeignKey(
         "django_jobqueue.JobBatch",

@@ -7,7 +7,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class WorkerProcess(models.Model):
-    """One row per worker. A heartbeat is one UPDATE here and covers all leases of the worker."""
+    """One row per worker. A heartbeat is one UPDATE here and covers all leases of the worker.
+
+    `store` is the alias of the Redis store it serves, empty for this database. A worker of a Redis store is believed
+    alive by that store; its row here is what people see.
+    """
 
     class State(models.TextChoices):
         RUNNING = "running", _("running")
@@ -30,6 +34,7 @@ class WorkerProcess(models.Model):
     started_at = models.DateTimeField(_("started at"))
     heartbeat_at = models.DateTimeField(_("last heartbeat"))
     expires_at = models.DateTimeField(_("believed alive until"))
+    store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:
         db_table = "jobqueue_worker_processes"

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -66,6 +66,10 @@ class ErrorRecord(NamedTuple):
 
 
 NO_ERROR = ErrorRecord()
+WORKER_LOST = ErrorRecord(
+    "django_jobqueue.exceptions.WorkerLost", "The worker that ran this job died or was silent for too long."
+)
+"""What the history says of an execution that nobody ended."""
 
 
 class Settlement(NamedTuple):
@@ -88,10 +92,14 @@ class Settlement(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What `exchange` did: which settlements held their lease, and what was reserved."""
+    """What `exchange` did: which settlements held their lease, and what was reserved.
+
+    `is_member`: False when the store is sure that it doesn't know the worker, which gets nothing until it joins again.
+    """
 
     settled: list[bool]
     reservations: list[Reservation]
+    is_member: bool = True
 
 
 class Room(StrEnum):
@@ -162,6 +170,10 @@ class Queue(ABC):
     lease: float
     database: str
     """The database alias with the history and the dead letters."""
+    answers_while_we_work: bool = False
+    """Whether an exchange mostly waits for a server, so that a worker gains by running jobs meanwhile."""
+    store: str = ""
+    """What the tables call this store: empty for jobs that live in `database`, else `alias`."""
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
@@ -197,6 +209,13 @@ class Queue(ABC):
     @abstractmethod
     def find(self, job_id: UUID) -> JobSnapshot | None:
         """A live job, wherever it is; None when it is over or unknown."""
+
+    def finished(self, job_id: UUID) -> Any:
+        """The last execution of a job that is over and that the tables don't know, or don't know yet; else None.
+
+        For stores whose record may be late or left out. An `Entry` of `queues/redis/entries.py`.
+        """
+        return None
 
     @abstractmethod
     def peek(self, queue: str = "default") -> JobSnapshot | None:
@@ -250,6 +269,9 @@ class Queue(ABC):
 
     def wake(self) -> None:  # noqa: B027 (a store without a channel has nothing to do)
         """End a `wait` of this process at once, from any thread. Used when a worker is told to stop."""
+
+    def bring_in(self) -> None:  # noqa: B027
+        """Make ready what was pushed in the transaction that is open. For tests, whose transactions never commit."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of connections this object opened for itself."""

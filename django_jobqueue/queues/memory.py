@@ -21,6 +21,7 @@ from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     NO_ERROR,
+    WORKER_LOST,
     ErrorRecord,
     Exchange,
     JobSnapshot,
@@ -43,9 +44,6 @@ _OUTCOMES = {
     Move.DEAD: "failed",
 }
 _REASONS = {Move.RETRY: "retry", Move.SNOOZE: "snooze"}
-_WORKER_LOST = ErrorRecord(
-    "django_jobqueue.exceptions.WorkerLost", "The worker that ran this job died or was silent for too long."
-)
 
 
 class Execution(NamedTuple):
@@ -271,7 +269,8 @@ class MemoryQueue(Queue):
         with self._changed:
             now = self.clock()
             settled = [self._settle(one, now) for one in settlements]
-            return Exchange(settled, self._claim(queues, limit, worker) if limit > 0 else [])
+            claimed = self._claim(queues, limit, worker) if limit > 0 else []
+            return Exchange(settled, claimed, self._is_alive(worker))
 
     def reclaim(self) -> int:
         with self._changed:
@@ -396,9 +395,9 @@ class MemoryQueue(Queue):
 
     def _lose(self, job: Job) -> None:
         job.crashes += 1
-        self._record(job, "lost", _WORKER_LOST)
+        self._record(job, "lost", WORKER_LOST)
         if job.crashes >= conf().CRASH_BUDGET:
-            self._bury(job, "worker_lost", _WORKER_LOST)
+            self._bury(job, "worker_lost", WORKER_LOST)
             del self.jobs[job.payload.id]
         else:
             self._release(job)

@@ -9,6 +9,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.db import DatabaseError, InterfaceError
 
@@ -89,3 +90,35 @@ class Flusher(Chore):
 
     def once(self) -> None:
         self._flush(self._overdue)
+
+
+class Errand:
+    """Something to be done beside the work, one at a time. An error comes out where it is waited for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pool: ThreadPoolExecutor | None = None
+        self._under_way: Future[None] | None = None
+
+    def begin(self, errand: Callable[[], None]) -> None:
+        """Start it in its own thread; nothing when one is under way."""
+        if self._under_way is None:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, self._name)
+            self._under_way = self._pool.submit(errand)
+
+    def wait(self) -> None:
+        """Until nothing is under way. Raises what the errand raised."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def end(self) -> None:
+        """Wait, and let go of the thread and its connections."""
+        try:
+            self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.submit(close_connections)
+                self._pool.shutdown()
+                self._pool = None

@@ -47,7 +47,7 @@ class Executor:
         self, queue: Queue, worker: UUID, around: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> None:
         self.queue = queue
-        self.worker = worker
+        self._worker = str(worker)
         self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
         self._around = around
         self._sender = type(backend_of(queue.alias))
@@ -68,13 +68,13 @@ class Executor:
         start = time.monotonic()
         task = self._task_of(definition, reservation)
         try:
-            result = results.running_result(self.queue, task, reservation, args, kwargs, self.worker)
+            result = results.running_result(self.queue, task, reservation, args, kwargs, self._worker)
         except (OperationalError, InterfaceError) as error:  # it looks up earlier attempts
             logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
             return outcomes.released(reservation)
         except Exception:  # a history nobody can read must not keep the job from running
             logger.exception("The earlier attempts of job %s can't be read.", reservation.job_id)
-            result = results.first_result(self.queue, task, reservation, args, kwargs, self.worker)
+            result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)
         start_ms = _ms(start - received_at)
         self._tell(task_started, self._sender, task_result=result)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Set
 from contextlib import suppress
 from typing import Any
 
+from django.core.cache import caches
 from django.db import Error, connections
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -73,6 +74,20 @@ def close_connections() -> None:
             _abandon(connection)
         else:
             _close(connection)
+
+
+def close_before_fork() -> None:
+    """Close every connection of this thread, pools included: two processes on one socket read each other's answers.
+
+    A pool of psycopg has threads, too, and a fork copies none of them.
+    """
+    close_connections()
+    for connection in connections.all(initialized_only=True):
+        if hasattr(connection, "close_pool"):
+            connection.close_pool()
+    for cache in caches.all(initialized_only=True):
+        # django-redis keeps its connections when it is only closed
+        getattr(getattr(cache, "client", None), "do_close_clients", cache.close)()
 
 
 def _close(connection: Any) -> None:

@@ -26,7 +26,11 @@ class Membership:
         self._dead: UUID | None = None
 
     def join(self) -> None:
-        self._join(self.identity)
+        try:
+            self._join(self.identity)
+        except Exception:
+            self.identity = _identity(self.identity.queues)  # the store may have heard of this one all the same
+            raise
         queues = ", ".join(self.identity.queues) or "all queues"
         logger.info("Worker %s started on %s.", self.identity.name, queues)
 

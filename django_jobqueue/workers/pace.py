@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _GROWTH = 4
 _WEIGHT = 0.5
+_WORTH = 64
+"""Jobs of a batch from which on the next one is fetched meanwhile."""
 
 
 class Pace:
@@ -27,3 +29,8 @@ class Pace:
         self._mean = mean if self._mean is None else _WEIGHT * mean + (1 - _WEIGHT) * self._mean
         fits = self._most if self._mean * self._most <= self._budget else int(self._budget / self._mean)
         self._limit = max(1, min(self._most, fits, self._limit * _GROWTH))
+
+    @property
+    def may_fetch_ahead(self) -> bool:
+        """Whether two batches fit in the budget: one that runs, and one on its way. And are worth it."""
+        return self._limit >= _WORTH and self._mean is not None and 2 * self._limit * self._mean <= self._budget

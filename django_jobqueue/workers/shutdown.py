@@ -14,7 +14,9 @@ from django_jobqueue.workers.executor import Interrupted
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.worker import Worker
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HURRY_SIGNAL = signal.SIGALRM
+"""The grace is over: says the worker's own timer, or the parent of a child process."""
 _SOON = 0.05
 _AGAIN = 2.0
 
@@ -24,18 +26,23 @@ class StopSignals:
 
     Entered before there is a worker, so that a signal that comes early is not lost. Does nothing outside the main
     thread, where signals can't be handled.
+
+    In a child process (`is_child`) a second one changes nothing: Ctrl-C and most process managers tell the whole group,
+    and the parent tells its children too. The parent counts, and sends `HURRY_SIGNAL`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_child: bool = False) -> None:
         self._worker: Worker | None = None
+        self._is_child = is_child
         self._is_told = False
+        self._is_hurried = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOP_SIGNALS:
+            for number in STOP_SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_stop)
-            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_grace_over)
+            self._previous[HURRY_SIGNAL] = signal.signal(HURRY_SIGNAL, self._on_grace_over)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,15 +60,19 @@ class StopSignals:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self._is_told:
-            self._interrupt()
+            if not self._is_child:
+                self._interrupt()
             return
         self._is_told = True
-        signal.setitimer(signal.ITIMER_REAL, conf().SHUTDOWN_GRACE)
+        signal.setitimer(signal.ITIMER_REAL, _SOON if self._is_hurried else conf().SHUTDOWN_GRACE)
         if self._worker is not None:
             self._worker.stop()
 
     def _on_grace_over(self, number: int, frame: FrameType | None) -> None:
-        self._interrupt()
+        if self._is_told:
+            self._interrupt()
+        else:  # of two signals that wait, Python handles the lower number first, and that is SIGALRM
+            self._is_hurried = self._is_child
 
     def _interrupt(self) -> None:
         """Raise `Interrupted` in the job's own code. A job may swallow it, so it comes again until the worker ends."""

@@ -20,10 +20,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobqueue.conf import conf
 from django_jobqueue.lifecycle.outcomes import Timing, failed, released
-from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity, WorkerReport
+from django_jobqueue.queues.base import Exchange, Queue, Reservation, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
-from django_jobqueue.workers.background import Flusher, Heartbeat
+from django_jobqueue.workers.background import Errand, Flusher, Heartbeat
 from django_jobqueue.workers.executor import Executor, Interrupted
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
 from django_jobqueue.workers.membership import Membership
@@ -46,6 +46,10 @@ class Limits:
 
     drain: bool = False
     max_jobs: int | None = None
+
+    @property
+    def has_end(self) -> bool:
+        return self.drain or self.max_jobs is not None
 
 
 class JobWindow:
@@ -77,6 +81,8 @@ class Worker:
         self._stopping = False
         self._is_wary = False
         self._claim_is_open = False
+        self._line_is_long = False
+        self._ahead = Errand("jobqueue-fetch")
         self._started = 0
         self._last_work = 0.0
         self._next_reclaim = 0.0
@@ -103,8 +109,9 @@ class Worker:
         return self._stopping
 
     def run(self) -> Counters:
-        """Work until told to stop, or until the limits are reached."""
-        self._membership.join()
+        """Work until told to stop, or until the limits are reached. A store that is away at the start is waited for."""
+        if not self._join():
+            return self.counters
         worker_started.send_robust(type(self), worker=self.identity)
         heartbeat = Heartbeat(self.queue.lease, self._beat)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
@@ -114,12 +121,26 @@ class Worker:
             self._loop()
         finally:
             flusher.stop()
+            self._end_fetching()
             self._give_back_unstarted()
             is_settled = self._settle_all()
             heartbeat.stop()
             self._leave(is_settled)
             worker_stopped.send_robust(type(self), worker=self.identity)
         return self.counters
+
+    def _join(self) -> bool:
+        pause = OUTAGE_FIRST_PAUSE
+        while not self._stopping:
+            try:
+                self._membership.join()
+            except (OperationalError, InterfaceError) as error:
+                if self.limits.drain:  # whoever waits for the end wants to know
+                    raise
+                pause = self._sit_out(error, pause)
+            else:
+                return True
+        return False
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -157,15 +178,46 @@ class Worker:
 
     def _fetch(self) -> bool:
         """Store what was decided and fetch the next batch, in one transaction."""
-        try:
-            exchange = self._settler.exchange(self._wanted(), self.identity.id)
-        except (OperationalError, InterfaceError):  # it may have been done, and only the answer was lost
-            self._claim_is_open = True
-            raise
+        wanted = self._wanted()
+        self._ahead.wait()
+        if self._outbox.has_unstarted:
+            return True
+        exchange = self._exchange(wanted)
+        self._line_is_long = len(exchange.reservations) == wanted
+        if not exchange.is_member:
+            self._beat()  # which is told the same, and begins anew; sooner than the next heartbeat would
         if exchange.reservations:
             self._last_work = time.monotonic()
             self._receive(exchange.reservations)
         return self._outbox.has_unstarted
+
+    def _exchange(self, limit: int) -> Exchange:
+        try:
+            return self._settler.exchange(limit, self.identity.id)
+        except (OperationalError, InterfaceError):  # it may have been done, and only the answer was lost
+            self._claim_is_open = True
+            raise
+
+    def _fetch_ahead(self) -> None:
+        """In the fetcher's thread, while a batch runs: store what the last one came to, and fetch the next.
+
+        Nothing from a suspect on: it is fetched when nothing else is in hand (see `_receive`).
+        """
+        jobs = self._exchange(self._pace.limit).reservations
+        kept = list(takewhile(lambda job: not job.crashes, jobs))
+        self._outbox.receive(kept)
+        self._outbox.add([released(job) for job in jobs[len(kept) :]])
+        self._line_is_long = len(kept) == self._pace.limit
+
+    def _is_worth_fetching_ahead(self) -> bool:
+        return (
+            self.queue.answers_while_we_work
+            and self._line_is_long
+            and self._pace.may_fetch_ahead
+            and not self._is_wary
+            and self.limits.max_jobs is None
+            and self._may_start()
+        )
 
     def _wanted(self) -> int:
         left = 1 if self._is_wary else self._pace.limit
@@ -188,10 +240,13 @@ class Worker:
     def _run_batch(self) -> None:
         executor = Executor(self.queue, self.identity.id, around=lambda: self.window)
         begun, ran = time.monotonic(), 0
+        if self._is_worth_fetching_ahead():
+            self._ahead.begin(self._fetch_ahead)
         while self._may_start() and (held := self._outbox.start_next()) is not None:
             self._run_one(executor, held)
             ran += 1
-        self._give_back_unstarted()
+        if not self._may_start():
+            self._give_back_unstarted()
         self._pace.ran(ran, time.monotonic() - begun)
         self._last_work = time.monotonic()
 
@@ -241,6 +296,12 @@ class Worker:
     def _give_back_unstarted(self) -> None:
         self._outbox.add([released(one) for one in self._outbox.take_unstarted()])
 
+    def _end_fetching(self) -> None:
+        try:
+            self._ahead.end()
+        except Exception as error:
+            logger.warning("The next jobs could not be fetched (%s); what was claimed is given back.", error)
+
     def _settle_all(self) -> bool:
         """At the end, for as long as the grace lasts. False: what could not be stored runs again after the lease."""
         deadline, pause = time.monotonic() + conf().SHUTDOWN_GRACE, OUTAGE_FIRST_PAUSE
@@ -273,6 +334,7 @@ class Worker:
             return
         name, why = self.identity.name, "it was silent for too long" if self._membership.is_dead else "a claim failed"
         logger.warning("Worker %s starts anew: %s.", name, why)
+        self._ahead.wait()
         self._give_back_unstarted()
         self._settler.exchange(0, self.identity.id)
         self._membership.start_anew()

@@ -7,6 +7,7 @@ from decimal import Decimal
 from smtplib import SMTPRecipientsRefused
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -17,6 +18,7 @@ from shop.models import Invoice, Order
 
 class SendInvoice(
     Job,
+    backend=settings.FAST,
     queue_name="billing",
     # Greylisting takes minutes in earnest: FixedDelays([60, 300, 1800]). A refused mailbox is not asked again.
     retry=FixedDelays([0.5, 1, 2], never=(SMTPRecipientsRefused,)),

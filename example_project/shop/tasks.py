@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Sum
 
-from django_jobqueue import Discard, ExponentialBackoff, FixedDelays, Retry, Snooze, get_queue, task
-from shop import orders, outside, pictures
+from django_jobqueue import Discard, ExponentialBackoff, FixedDelays, Retry, Snooze, task
+from shop import orders, outside, pictures, stores
 from shop.jobs import SendInvoice
 from shop.models import ExchangeRate, Order, Picture
 
@@ -33,7 +33,10 @@ def import_orders(path: str) -> dict[str, int]:
 
 @task(queue_name="orders", retry=ExponentialBackoff(max_attempts=3, base=1, never=orders.InvalidOrder))
 def import_order(number: str, rows: list[dict[str, str]]) -> dict[str, str]:
-    """Store one order, and have its invoice sent. Either both happen or none: the queue is in the same database."""
+    """Store one order, and have its invoice sent. Either both happen or none: the enqueue is in the transaction.
+
+    So it is when the invoice's job goes to Redis: it is written down in the database, and delivered after the commit.
+    """
     parsed = orders.parse(number, rows)
     for line in parsed.lines:
         if line.quantity < 1:
@@ -46,7 +49,7 @@ def import_order(number: str, rows: list[dict[str, str]]) -> dict[str, str]:
     return {"total": f"{order.total} {order.currency}"}
 
 
-@task(queue_name="pictures", priority="low", retry=FixedDelays([1, 2]))
+@task(backend=settings.FAST, queue_name="pictures", priority="low", retry=FixedDelays([1, 2]))
 def make_thumbnail(picture_id: int) -> dict[str, int]:
     """Shrink a product's picture. An upload that is still arriving looks truncated, so that is tried again."""
     picture = Picture.objects.get(pk=picture_id)
@@ -74,12 +77,7 @@ async def fetch_rate(currency: str) -> dict[str, str]:
 @task(priority="low")
 def write_report() -> dict[str, str]:
     """What was sold, in euros. Not before every order is in: until then it looks again each second."""
-    waiting = sum(
-        queue.ready + queue.delayed + queue.running
-        for queue in get_queue().stats()
-        if queue.queue in ("orders", "billing")
-    )
-    if waiting:
+    if stores.live_jobs("orders") + stores.live_jobs("billing"):
         raise Snooze(1)
     rates = {"EUR": Decimal(1), **dict(ExchangeRate.objects.values_list("currency", "rate"))}
     sold = Order.objects.values_list("currency").annotate(Count("pk"), Sum("total")).order_by("currency")
@@ -90,7 +88,7 @@ def write_report() -> dict[str, str]:
     return {"sold": f"{euros:,.2f} EUR"}
 
 
-@task(queue_name="billing")
+@task(backend=settings.FAST, queue_name="billing")
 def remind(order_number: str) -> dict[str, Any]:
     """Two weeks later: has it been paid? Cancelled when it has, so in the demo it never runs."""
     return {"reminded": order_number}

@@ -1,6 +1,8 @@
 """Settings of the example shop. SQLite here, unless the environment says otherwise.
 
 - JOBQUEUE_EXAMPLE_POSTGRES=postgresql://user:password@host:5432/name: use this database (needs psycopg)
+- JOBQUEUE_EXAMPLE_REDIS=redis://host:6379/0 or unix:///path: have the jobs in this Redis (with_redis.py starts one)
+- JOBQUEUE_EXAMPLE_STORE=database, redis or both: with both, only pictures and billing are in Redis
 - JOBQUEUE_EXAMPLE_DIR=folder: where the SQLite file and var/ are
 - JOBQUEUE_EXAMPLE_DEBUG=0: what the demo gives its worker, since DEBUG remembers every query
 """
@@ -13,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("JOBQUEUE_EXAMPLE_DIR", BASE_DIR)).resolve()
@@ -97,12 +100,33 @@ DATABASES = {"default": postgres(postgres_url) if postgres_url else sqlite()}
 
 # the queue
 
-TASKS = {
-    "default": {
-        "BACKEND": "django_jobqueue.backends.DatabaseBackend",
-        "QUEUES": ["default", "orders", "billing", "pictures"],
-    }
+REDIS = os.environ.get("JOBQUEUE_EXAMPLE_REDIS")
+STORE = os.environ.get("JOBQUEUE_EXAMPLE_STORE") or ("redis" if REDIS else "database")
+PREFIX = "shop"
+QUEUES = ["default", "orders", "billing", "pictures"]
+
+in_database = {"BACKEND": "django_jobqueue.backends.DatabaseBackend", "QUEUES": QUEUES}
+in_redis = {
+    "BACKEND": "django_jobqueue.backends.RedisBackend",
+    "QUEUES": QUEUES,
+    "OPTIONS": {"connection": "jobqueue", "prefix": PREFIX, "record": "all"},
 }
+choice = {
+    "database": {"default": in_database},
+    "redis": {"default": in_redis},
+    "both": {"default": in_database, "fast": in_redis},
+}
+if STORE not in choice:
+    raise ImproperlyConfigured(f"JOBQUEUE_EXAMPLE_STORE is {STORE!r}, which is none of {', '.join(choice)}.")
+if STORE != "database" and not REDIS:
+    raise ImproperlyConfigured(f"The store {STORE!r} needs JOBQUEUE_EXAMPLE_REDIS; with_redis.py starts a server.")
+TASKS = choice[STORE]
+FAST = "fast" if STORE == "both" else "default"
+"""The backend of pictures and billing."""
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+if STORE != "database":
+    CACHES["jobqueue"] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS}
 
 # mail: into files, and from a server as moody as real ones are (shop/outside.py)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,20 +14,25 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "example_project"
 SAMPLES = EXAMPLE / "samples"
 
 
-def manage(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def manage(
+    folder: Path, *arguments: str, script: str = "manage.py", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run the example's manage.py with its data in `folder`, and nothing of this test run in its environment."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "JOBQUEUE_"))}
     return subprocess.run(
-        [sys.executable, EXAMPLE / "manage.py", *arguments],
+        [sys.executable, EXAMPLE / script, *arguments],
         env=own | {"PYTHONPATH": str(ROOT), "JOBQUEUE_EXAMPLE_DIR": str(folder)} | variables,
         cwd=folder,
         capture_output=True,
@@ -72,7 +78,7 @@ def test_it_says_what_happened(shop):
 
 @slow
 def test_the_books_add_up(shop):
-    assert re.findall(r"^ +(yes|NO)  ", shop.said, re.MULTILINE) == ["yes"] * 7
+    assert answers(shop.said) == ["yes"] * 7
 
 
 @slow
@@ -151,6 +157,76 @@ def test_the_demo_runs_on_postgresql(tmp_path):
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert "postgresql" in said
     assert " NO  " not in said
+
+
+@slow
+@pytest.mark.redis
+def test_the_demo_runs_on_redis_and_its_server_keeps_the_jobs_and_goes_with_it(tmp_path):
+    succeed(tmp_path, "migrate", "--verbosity", "0")
+    said = succeed(tmp_path, "demo", script="with_redis.py")
+    assert re.search(r"default: all jobs in (Valkey|Redis) [\d.]+ \(aof-everysec\)", said)
+    assert re.search(r"total +2,350 +2,329 +\d+ +\d+ +20 +1 ", said), said
+    assert answers(said) == ["yes"] * 7
+    assert not is_listening(tmp_path)
+
+    enqueue = "from shop.tasks import remind; print(remind.enqueue(order_number='10003').id)"
+    job_id = succeed(tmp_path, "shell", "--verbosity", "0", "--command", enqueue, script="with_redis.py").strip()
+    assert not is_listening(tmp_path)
+    assert "1 completed" in succeed(tmp_path, "queue_work", "--drain", script="with_redis.py")
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as rows:
+        ended = rows.execute("SELECT outcome, store FROM jobqueue_job_history WHERE job_id = ?", [UUID(job_id).hex])
+        assert ended.fetchall() == [("completed", "default")]
+
+
+@slow
+@pytest.mark.redis
+def test_the_demo_runs_on_both_stores_at_once_with_one_worker_command(tmp_path):
+    succeed(tmp_path, "migrate", "--verbosity", "0")
+    said = succeed(tmp_path, "--both", "demo", script="with_redis.py")
+    assert "default: the database" in said
+    assert "fast: pictures and billing in" in said
+    assert "1,178 in 'default' and 1,172 in 'fast'" in said
+    assert answers(said) == ["yes"] * 8
+    log = (tmp_path / "var" / "worker.log").read_text()
+    assert sum(int(count) for count in re.findall(r"\((?:default|fast)\): (\d+) completed", log)) == 2_329, log
+
+
+@slow
+@pytest.mark.redis
+def test_the_server_goes_with_its_command_even_when_that_is_killed(tmp_path):
+    gate = tmp_path / "gate"
+    script = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)"
+    command = [sys.executable, EXAMPLE / "with_redis.py", "shell", "--verbosity", "0", "--command", script]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JOBQUEUE_EXAMPLE_DIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, cwd=tmp_path) as process:
+        try:
+            wait_until(lambda: is_listening(tmp_path))
+            assert "PONG" in succeed(tmp_path, "shell", "--verbosity", "0", "--command", PING, script="with_redis.py")
+            assert is_listening(tmp_path)  # who found it running leaves it running
+            process.kill()
+            wait_until(lambda: not is_listening(tmp_path))
+        finally:
+            process.kill()
+            gate.touch()
+
+
+PING = "from django.core.cache import caches; caches['jobqueue'].client.get_client().ping() and print('PONG')"
+
+
+def answers(said: str) -> list[str]:
+    return re.findall(r"^ +(yes|NO)  ", said, re.MULTILINE)
+
+
+def is_listening(folder: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(folder / "redis" / "redis.sock")) == 0
+
+
+def test_a_store_that_can_t_be_is_refused(tmp_path):
+    for store, words in [("redis", "with_redis.py starts"), ("nowhere", "none of database, redis, both")]:
+        refused = manage(tmp_path, "check", JOBQUEUE_EXAMPLE_STORE=store)
+        assert words in refused.stderr
+        assert refused.returncode != 0
 
 
 # the project

@@ -1,7 +1,8 @@
 """Measure and print.
 
-python -m tests.benchmarks                          all of it, under eight minutes on two cores
-python -m tests.benchmarks --quick                  one small round, under 90 seconds: a look, not a result
+python -m tests.benchmarks                          all of it, a quarter of an hour on two cores
+python -m tests.benchmarks --stores redis           one store, under ten minutes
+python -m tests.benchmarks --quick                  one small round, two minutes: a look, not a result
 python -m tests.benchmarks --json results.json --write-docs
 """
 
@@ -26,14 +27,19 @@ import django
 
 from tests import servers
 from tests.benchmarks import pages, report
-from tests.benchmarks.measures import Scale, counted, measures, prepare
+from tests.benchmarks.measures import DatabaseBench, Scale
+from tests.benchmarks.measures_redis import RedisBench
 from tests.benchmarks.processes import Failed
+from tests.benchmarks.redis_store import RedisServer
 from tests.benchmarks.stores import Postgres, SQLite, Store
-from tests.benchmarks.systems import SYSTEMS
+from tests.benchmarks.systems import PEERS, SYSTEMS
 
-STORES = ("sqlite", "postgres")
-NAMES = (*SYSTEMS, "raw")
-QUICK = Scale(jobs=2_000, single=200, spaced=40, idle=12, past=50_000)
+STORES = ("sqlite", "postgres", "redis")
+INSTALLABLE = {**SYSTEMS, **PEERS}
+NAMES = (*INSTALLABLE, "raw")
+QUICK = Scale(jobs=2_000, single=200, spaced=40, idle=12, past=50_000, sized=20_000)
+
+Bench = DatabaseBench | RedisBench
 
 
 def options() -> argparse.Namespace:
@@ -45,7 +51,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every figure of every round.")
     parser.add_argument("--write-docs", action="store_true", help=f"Renew the figures in {pages.PAGE}.")
     parser.add_argument("--quick", action="store_true", help="One small round.")
-    parser.add_argument("--seconds", type=float, default=450, help="Begin no round that would end later than this.")
+    parser.add_argument("--seconds", type=float, default=900, help="Begin no round that would end later than this.")
     return parser.parse_args()
 
 
@@ -63,11 +69,11 @@ def main() -> None:
     given = options()
     scale = QUICK if given.quick else Scale(jobs=given.jobs)
     scale = replace(scale, jobs=min(scale.jobs, given.jobs))
-    names = [name for name in given.systems if name not in SYSTEMS or SYSTEMS[name].is_installed]
+    names = [name for name in given.systems if name not in INSTALLABLE or INSTALLABLE[name].is_installed]
     for name in set(given.systems) - set(names):
         say(f"{name} is not installed: left out")
-    with opened(given.stores) as (stores, directory):
-        results = measure(stores, names, scale, 1 if given.quick else given.rounds, given.seconds)
+    with opened(given.stores, names, scale) as (benches, directory):
+        results = measure(benches, scale, 1 if given.quick else given.rounds, given.seconds)
         results["machine"]["sync_us"] = synced_write(directory)
     print(report.report(results))
     if given.json:
@@ -77,48 +83,51 @@ def main() -> None:
 
 
 @contextmanager
-def opened(wanted: list[str]) -> Iterator[tuple[list[Store], Path]]:
-    """The stores, and the directory they are in."""
+def opened(wanted: list[str], names: list[str], scale: Scale) -> Iterator[tuple[list[Bench], Path]]:
+    """What is to be measured, and the directory it is in. With Redis the databases take our record."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-bench-")))
-        stores: list[Store] = [SQLite(directory)] if "sqlite" in wanted else []
-        if "postgres" in wanted:
-            server = stack.enter_context(servers.running({"postgres"}, durable=True)).services["postgres"]
-            if "missing" in server:
-                raise SystemExit(f"PostgreSQL can't be measured: {server['missing']}")
-            stores.append(Postgres(server))
-        yield stores, directory
+        started = {"postgres", "redis"} if "redis" in wanted else set(wanted) & {"postgres"}
+        services = stack.enter_context(servers.running(started, durable=True)).services if started else {}
+        for name in set(wanted) & {name for name, service in services.items() if "missing" in service}:
+            raise SystemExit(f"{name} can't be measured: {services[name]['missing']}")
+        stores: list[Store] = [SQLite(directory)]
+        if "url" in services.get("postgres", {}):
+            stores.append(Postgres(services["postgres"]))
+        benches: list[Bench] = [DatabaseBench(store, names, scale) for store in stores if store.name in wanted]
+        if "redis" in wanted:
+            benches.append(RedisBench(RedisServer(services["redis"]), stores, names, scale))
+        yield benches, directory
 
 
-def measure(stores: list[Store], names: list[str], scale: Scale, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(benches: list[Bench], scale: Scale, rounds: int, seconds: float) -> dict[str, Any]:
     begun = time.monotonic()
-    found = {store.name: about(store) for store in stores}
-    for store in stores:
-        say(f"{store.version}: filling the databases")
-        prepare(store, names, scale)
-    todo = [(found[store.name]["rounds"], store, one) for store in stores for one in measures(store, names, scale)]
+    found = {bench.name: about(bench) for bench in benches}
+    for bench in benches:
+        say(f"{bench.version}: filling the queues")
+        bench.prepare()
+    todo = [(found[bench.name]["rounds"], bench, one) for bench in benches for one in bench.measures()]
     done, longest = 0, 0.0
     while done < rounds and time.monotonic() + longest < begun + seconds:
         round_begun = time.monotonic()
         say(f"round {done + 1} of {rounds}")
         # Backwards every other time, so that no system always follows the same one.
-        for figures, store, one in todo if done % 2 == 0 else reversed(todo):
+        for figures, bench, one in todo if done % 2 == 0 else reversed(todo):
             kept = figures.setdefault(one.system, {}).setdefault(one.what, {})
             values = one.run()
-            say(f"  {store.name:9}{one.system:16}{one.what:18}" + short(values))
+            say(f"  {bench.name:9}{one.system:16}{one.what:44}" + short(values))
             for name, value in values.items():
                 kept.setdefault(name, []).append(value)
         done, longest = done + 1, max(longest, time.monotonic() - round_begun)
     if done < rounds:
         say(f"stopped after {done} rounds: another one would have ended after {seconds:.0f} s")
-    for store in stores:
-        if isinstance(store, Postgres):
-            found[store.name]["counted"] = counted(store, names, scale)
+    for bench in benches:
+        found[bench.name]["counted"] = bench.counted()
     return {"machine": machine(done, time.monotonic() - begun, scale), "stores": found}
 
 
-def about(store: Store) -> dict[str, Any]:
-    return {"version": store.version, "durability": store.durability, "rounds": {}, "counted": {}}
+def about(bench: Bench) -> dict[str, Any]:
+    return {"version": bench.version, "durability": bench.durability, "rounds": {}, "counted": {}}
 
 
 def short(values: dict[str, float]) -> str:
@@ -132,7 +141,7 @@ def machine(rounds: int, seconds: float, scale: Scale) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": f"Python {platform.python_version()}",
         "django": f"Django {django.__version__}",
-        "peer": package("django-tasks-db"),
+        "peers": ", ".join(package(name) for name in ("django-tasks-db", *PEERS, "redis")),
         **{f"scale_{name}": getattr(scale, name) for name in scale.__slots__},
     }
 

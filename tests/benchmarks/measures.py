@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import trace
-from tests.benchmarks.processes import Failed, manage, produce, program, serving
+from tests.benchmarks.processes import Failed, alive, manage, produce, program
 from tests.benchmarks.stores import Postgres, Store
 from tests.benchmarks.systems import OURS, SYSTEMS, System
 
@@ -32,6 +32,8 @@ class Scale:
     spaced: int = 200
     idle: int = 40
     past: int = 500_000
+
+    sized: int = 100_000
 
     def drained_by(self, system: System) -> int:
         return max(50, int(self.jobs * system.share))
@@ -125,10 +127,15 @@ def records(directory: Path) -> list[dict[str, Any]]:
 def latency(store: Store, system: System, jobs: int, gap: float) -> Figures:
     with copied(store, empty(system)) as database, tempfile.TemporaryDirectory() as directory:
         record = Path(directory)
-        with serving(system, database, record):
+        with alive([manage(system, database, *system.serve, record=record)]):
             produce(system, database, "spaced", jobs, "--gap", str(gap))
-        (one,) = records(record)
-    waits = sorted((start - sent) / 1e6 for start, sent in zip(one["started"], one["sent"], strict=True) if sent)
+        return waited(records(record), jobs)
+
+
+def waited(found: list[dict[str, Any]], jobs: int) -> Figures:
+    """From the call of enqueue to the first line of the job."""
+    pairs = [pair for one in found for pair in zip(one["started"], one["sent"], strict=True)]
+    waits = sorted((start - sent) / 1e6 for start, sent in pairs if sent)
     if len(waits) != jobs:
         raise Failed(f"{len(waits)} jobs ran, not {jobs}")
     return {f"p{share}": waits[min(jobs - 1, jobs * share // 100)] for share in (50, 95, 99)}
@@ -165,6 +172,36 @@ def measures(store: Store, names: list[str], scale: Scale) -> list[Measure]:
         if system is OURS:
             add("ours", "latency, asleep", latency, OURS, scale.idle, 0.25)
     return found
+
+
+@dataclass(frozen=True)
+class DatabaseBench:
+    """Everything that is measured on one database."""
+
+    store: Store
+    names: list[str]
+    scale: Scale
+
+    @property
+    def name(self) -> str:
+        return self.store.name
+
+    @property
+    def version(self) -> str:
+        return self.store.version
+
+    @property
+    def durability(self) -> str:
+        return self.store.durability
+
+    def prepare(self) -> None:
+        prepare(self.store, self.names, self.scale)
+
+    def measures(self) -> list[Measure]:
+        return measures(self.store, self.names, self.scale)
+
+    def counted(self) -> dict[str, dict[str, Figures]]:
+        return counted(self.store, self.names, self.scale) if isinstance(self.store, Postgres) else {}
 
 
 # counted work: it is the same on a busy machine

@@ -48,44 +48,44 @@ class Running:
             raise Failed(f"{' '.join(self.command)} ended with {self.process.returncode}: {(out + err)[-2000:]}")
         return out
 
-    def stop(self) -> str:
-        self.process.send_signal(signal.SIGTERM)
-        return self.output()
 
-
-def program(module: str, *arguments: str, trace: Path | None = None) -> dict[str, Any]:
-    """Run a module that prints one line of JSON."""
-    environment = {"BENCH_TRACE": str(trace)} if trace else {}
-    return json.loads(Running(["-m", module, *arguments], environment).output())
-
-
-def manage(
-    system: System, database: str, *arguments: str, record: Path | None = None, trace: Path | None = None
+def start(
+    module: str, *arguments: str, redis: str = "", record: Path | None = None, trace: Path | None = None, **env: str
 ) -> Running:
-    environment = {
+    """Run a module. `record` and `trace`: where it writes its starts, and its messages to the store."""
+    told = {"BENCH_REDIS": redis, "BENCH_RECORD": str(record or ""), "BENCH_TRACE": str(trace or "")}
+    return Running(["-m", module, *arguments], env | {name: value for name, value in told.items() if value})
+
+
+def program(module: str, *arguments: str, **where: Any) -> dict[str, Any]:
+    """Run a module that prints one line of JSON."""
+    return json.loads(start(module, *arguments, **where).output())
+
+
+def manage(system: System, database: str, *arguments: str, **where: Any) -> Running:
+    env = {
         "DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings",
         "BENCH_SYSTEM": system.name,
         "BENCH_DATABASE": database,
-        **({"BENCH_RECORD": str(record)} if record else {}),
-        **({"BENCH_TRACE": str(trace)} if trace else {}),
     }
-    return Running(["-m", "django", *arguments], environment)
+    return start("django", *arguments, **env, **where)
 
 
-def produce(
-    system: System, database: str, how: str, jobs: int, *options: str, trace: Path | None = None
-) -> dict[str, Any]:
-    return json.loads(manage(system, database, "bench_produce", how, str(jobs), *options, trace=trace).output())
+def produce(system: System, database: str, how: str, jobs: int, *options: str, **where: Any) -> dict[str, Any]:
+    return json.loads(manage(system, database, "bench_produce", how, str(jobs), *options, **where).output())
 
 
 @contextmanager
-def serving(system: System, database: str, record: Path) -> Iterator[None]:
-    """A worker that waits for jobs while the block runs; its record is there afterwards."""
-    worker = manage(system, database, *system.serve, record=record)
+def alive(workers: Sequence[Running]) -> Iterator[None]:
+    """These work while the block runs, and are told to stop then; their records are there afterwards."""
     try:
         yield
     except BaseException:
-        worker.process.kill()
-        worker.process.communicate()
+        for worker in workers:
+            worker.process.kill()
+            worker.process.communicate()
         raise
-    worker.stop()
+    for worker in workers:
+        worker.process.send_signal(signal.SIGTERM)
+    for worker in workers:
+        worker.output()

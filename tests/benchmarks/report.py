@@ -14,6 +14,7 @@ def report(results: dict[str, Any]) -> str:
     parts = [machine(results), goals(results)]
     for store in results["stores"].values():
         parts += [f"### {store['version']}", f"Durability: {store['durability']}.", speeds(store), latencies(store)]
+        parts.append(sizes(store))
         if store["counted"]:
             parts.append(counted(store))
     return "\n\n".join(part for part in parts if part)
@@ -23,7 +24,7 @@ def machine(results: dict[str, Any]) -> str:
     found = results["machine"]
     return (
         f"{found['rounds']} interleaved rounds in {found['seconds']:.0f} s on {found['cores']} cores; "
-        f"{found['python']}, {found['django']}, {found['peer']}; "
+        f"{found['python']}, {found['django']}, {found['peers']}; "
         f"a synced 8 kB write takes {found['sync_us']:.0f} µs. Medians, smallest and largest in brackets."
     )
 
@@ -58,9 +59,24 @@ def latencies(store: dict[str, Any]) -> str:
     return table(("system", "what", "p50 ms", "p95 ms", "p99 ms"), rows)
 
 
+def sizes(store: dict[str, Any]) -> str:
+    rows = [
+        (system, what, spread(figures["bytes"]))
+        for system, whats in store["rounds"].items()
+        for what, figures in whats.items()
+        if "bytes" in figures
+    ]
+    return table(("system", "what", "bytes"), rows)
+
+
 def counted(store: dict[str, Any]) -> str:
     rows = [
-        (system, what, f"{figures['wal_bytes']:,.0f}", f"{figures['round_trips']:.3f}")
+        (
+            system,
+            what,
+            f"{figures['wal_bytes']:,.0f}" if "wal_bytes" in figures else "",
+            f"{figures['round_trips']:.3f}",
+        )
         for system, whats in store["counted"].items()
         for what, figures in whats.items()
     ]

@@ -1,4 +1,4 @@
-"""Settings of every process that is measured: one database and one system, both named by the environment."""
+"""Settings of every process that is measured: one system and its database, named by the environment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import django
 
-from tests.benchmarks.systems import SYSTEMS
+from tests.benchmarks.systems import OURS_ON_REDIS, SYSTEMS
 
 SECRET_KEY = "not a secret, these are benchmarks"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-SYSTEM = SYSTEMS[os.environ["BENCH_SYSTEM"]]
+SYSTEM = {one.name: one for one in (*SYSTEMS.values(), *OURS_ON_REDIS.values())}[os.environ["BENCH_SYSTEM"]]
 INSTALLED_APPS = [*(["django_tasks"] if django.VERSION < (6,) else []), *SYSTEM.apps, "tests.benchmarks"]
-TASKS = {"default": {"BACKEND": SYSTEM.backend, "QUEUES": ["default"]}}
+TASKS = {"default": {"BACKEND": SYSTEM.backend, "QUEUES": ["default"], "OPTIONS": SYSTEM.options}}
 
 # Django logs two lines per job at INFO. Off for every system: this compares queues, not log handlers.
 LOGGING = {"version": 1, "loggers": {name: {"level": "WARNING"} for name in ("django.tasks", "django_tasks")}}
@@ -51,3 +51,5 @@ def postgres(url: str) -> dict[str, Any]:
 
 DATABASE = os.environ["BENCH_DATABASE"]
 DATABASES = {"default": sqlite(DATABASE) if DATABASE.startswith("/") else postgres(DATABASE)}
+if url := os.environ.get("BENCH_REDIS"):
+    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}}

@@ -13,6 +13,7 @@ from tests.benchmarks.goals import Verdict, verdicts
 from tests.benchmarks.measures import drained
 from tests.benchmarks.processes import ROOT, Failed
 from tests.benchmarks.report import spread, table
+from tests.benchmarks.systems import PEERS
 
 
 def test_a_drain_is_timed_from_when_all_workers_are_at_work() -> None:
@@ -45,6 +46,47 @@ def test_a_ratio_is_taken_inside_a_round() -> None:
     assert found["latency, p95 in ms"].is_met
 
 
+def test_on_redis_the_best_of_ours_is_compared_with_the_best_of_a_peer() -> None:
+    def speed(*values: float) -> dict[str, list[float]]:
+        return {"per_second": list(values)}
+
+    ours = {
+        "drain, record none, 1 worker": speed(30, 40),
+        "drain, record none, 2 workers": speed(40, 50),
+        "drain, record all in SQLite, 1 worker": speed(10, 30),
+        "enqueue": speed(6, 6),
+        "enqueue_many": speed(5, 5),
+        "latency": {"p95": [2.0, 2.0]},
+        "latency, asleep": {"p95": [5.0, 5.0]},
+        "waiting job": {"bytes": [300.0, 300.0]},
+    }
+    raw = {"enqueue": speed(10, 10), "enqueue_many": speed(10, 10)}
+    rounds = {"ours": ours, "raw": raw, "huey": {"drain, 2 consumers of 4 threads": speed(10, 10)}}
+
+    found = {one.what: one for one in verdicts("redis", rounds)}
+
+    assert found["drain, record none / huey"].values == [4, 5]
+    assert found["drain, record all in SQLite / huey"].values == [1, 3]
+    assert "drain, record none / celery" not in found
+    assert {what: one.is_met for what, one in found.items()} == {
+        "drain, record none / huey": True,
+        "drain, record all in SQLite / huey": True,
+        "enqueue / raw limit": True,
+        "enqueue_many / raw limit": False,
+        "latency, p95 in ms": True,
+        "latency, asleep, p95 in ms": False,
+        "memory of a waiting job, bytes": True,
+    }
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=list(PEERS))
+def test_a_peer_has_an_adapter(peer) -> None:
+    adapter = ROOT / f"{peer.program.replace('.', '/')}.py"
+
+    assert "def enqueue(" in adapter.read_text()
+    assert "recording.run" in adapter.read_text(), "it runs the same body as the others"
+
+
 def test_a_missed_goal_is_said() -> None:
     assert not Verdict("sqlite", "drain", [24.9], 25.0).is_met
 
@@ -71,3 +113,18 @@ def test_a_small_run_measures_everything_on_sqlite(tmp_path) -> None:
     rounds = json.loads(file.read_text())["stores"]["sqlite"]["rounds"]
     assert rounds["ours"].keys() > {"enqueue", "enqueue_many", "drain, 1 worker", "latency"}
     assert rounds["raw"]["drain"]["per_second"][0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_a_small_run_measures_everything_on_redis(tmp_path) -> None:
+    file = tmp_path / "results.json"
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--jobs", "60", "--stores", "redis"]
+
+    subprocess.run([*command, "--systems", "ours,raw", "--json", file], cwd=ROOT, check=True, timeout=150)
+
+    store = json.loads(file.read_text())["stores"]["redis"]
+    assert store["rounds"]["ours"].keys() > {"enqueue", "enqueue_many", "drain, record none, 2 workers", "latency"}
+    assert store["rounds"]["ours"]["waiting job"]["bytes"][0] > 200
+    assert store["counted"]["ours"]["enqueue_many"]["round_trips"] < 1
+    assert len(verdicts("redis", store["rounds"])) == 5

@@ -1,7 +1,8 @@
-"""Counts round trips: libpq itself writes down every message of a connection."""
+"""Counts round trips: libpq itself writes down every message of a connection, redis-py's sends are counted."""
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 from pathlib import Path
@@ -22,6 +23,22 @@ def begin(pgconn: Any) -> None:
     pgconn.trace(os.open(file, os.O_CREAT | os.O_WRONLY))  # libpq flushes it when the connection closes
 
 
+def count_redis() -> None:
+    """Count what redis-py sends from now on: a command is one message, and so is a pipeline."""
+    from redis.connection import AbstractConnection
+
+    send, sends = AbstractConnection.send_packed_command, itertools.count()
+
+    def counted(self: Any, *arguments: Any, **options: Any) -> Any:
+        next(sends)
+        return send(self, *arguments, **options)
+
+    AbstractConnection.send_packed_command = counted
+    file = Path(directory(), f"{os.getpid()}.sends")
+    atexit.register(lambda: file.write_text(str(next(sends))))
+
+
 def round_trips(path: Path) -> int:
-    """The server says ReadyForQuery once per round trip."""
-    return sum(file.read_text().count("\tReadyForQuery\t") for file in path.glob("*.trace"))
+    """PostgreSQL says ReadyForQuery once per round trip."""
+    sql = sum(file.read_text().count("\tReadyForQuery\t") for file in path.glob("*.trace"))
+    return sql + sum(int(file.read_text()) for file in path.glob("*.sends"))

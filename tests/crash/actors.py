@@ -1,4 +1,4 @@
-"""Processes of the crash tests that are no workers: `python -m tests.crash.actors produce|revive ALIAS ...`."""
+"""Processes of the crash tests that are no workers: `python -m tests.crash.actors produce|... ALIAS ...`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import django
+from django.db import transaction
 
 django.setup()
 
@@ -26,9 +27,18 @@ def produce(alias: str, ledger: str, count: str) -> None:
         write_durably(Path(ledger), f"acked {payload.id}")
 
 
+def produce_in_transactions(alias: str, ledger: str, count: str) -> None:
+    for n in range(int(count)):
+        payload = JobPayload.create(tasks.work, (f"made{n}",))
+        with transaction.atomic():
+            write_durably(Path(ledger), f"intent {payload.id}")
+            get_queue(alias).push(payload)
+        write_durably(Path(ledger), f"acked {payload.id}")
+
+
 def revive(alias: str, *ids: str) -> None:
     dead_letters.retry(get_queue(alias), [UUID(one) for one in ids])
 
 
 if __name__ == "__main__":
-    {"produce": produce, "revive": revive}[sys.argv[1]](*sys.argv[2:])
+    {one.__name__: one for one in (produce, produce_in_transactions, revive)}[sys.argv[1]](*sys.argv[2:])

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobLock, JobPriority, WorkerProcess
+from django_jobqueue.queues.base import Queue
 from django_jobqueue.queues.orm import OrmQueue
 from tests.crash import tasks
 from tests.waiting import wait_until
@@ -37,7 +40,7 @@ class Stage:
         self.alias = alias
         self.directory = directory
         self.lease = lease
-        self.queue = OrmQueue(alias, database=alias, lease=lease)
+        self.queue = self.open_queue()
         self.ledger = directory / "ledger"
         self.env = env | {
             "DJANGO_SETTINGS_MODULE": "tests.crash.settings",
@@ -50,14 +53,27 @@ class Stage:
         self._started: list[subprocess.Popen[str]] = []
         self._heard: dict[int, str] = {}
 
+    # -- the store: an ORM one here, see RedisStage --------------------------------------------------------------------
+
+    @property
+    def database(self) -> str:
+        """Where its history and its dead letters are."""
+        return self.alias
+
+    def open_queue(self) -> Queue:
+        return OrmQueue(self.alias, database=self.alias, lease=self.lease)
+
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def start(self, *command: str, conf: dict[str, Any] | None = None, **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, *command: str, conf: dict[str, Any] | None = None, new_session: bool = False, **env: str
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             env=self.env | {"JOBQUEUE_TEST_CONF": json.dumps(conf or {})} | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=new_session,
             text=True,
         )
         self._started.append(process)
@@ -74,6 +90,7 @@ class Stage:
                 process.kill()
             if process.pid not in self._heard:
                 self._heard[process.pid] = "" if process.stderr.closed else process.communicate()[1]
+        self.queue.close()
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
@@ -120,26 +137,37 @@ class Stage:
     def live(self) -> int:
         return Job.objects.using(self.alias).count()
 
+    def history(self) -> QuerySet[JobHistory]:
+        return JobHistory.objects.using(self.database).filter(store=self.queue.store)
+
     def outcomes(self, job_id: UUID | None = None) -> Counter[str]:
-        rows = JobHistory.objects.using(self.alias)
+        rows = self.history()
         rows = rows if job_id is None else rows.filter(job_id=job_id)
         return Counter(rows.values_list("outcome", flat=True))
 
+    def was_settled(self, job_id: UUID) -> bool:
+        """Whether an execution of this job has ended as its worker decided, whoever knows."""
+        return bool(self.outcomes(job_id) - Counter(lost=1))
+
     def dead(self) -> dict[UUID, DeadLetterJob]:
-        return {letter.pk: letter for letter in DeadLetterJob.objects.using(self.alias)}
+        letters = DeadLetterJob.objects.using(self.database).filter(store=self.queue.store)
+        return {letter.pk: letter for letter in letters}
 
     def attempts_burnt(self) -> dict[UUID, int]:
         """Jobs that wait and have spent more attempts, or fewer, than their history says they failed."""
-        waiting = [
+        failures = self.history().filter(outcome="retrying").values_list("job_id", flat=True)
+        spent = Counter(failures)
+        return {job_id: attempt for job_id, attempt in self.waiting() if attempt != spent[job_id]}
+
+    def waiting(self) -> list[tuple[UUID, int]]:
+        """The jobs that wait, with their attempts."""
+        return [
             *JobPriority.objects.using(self.alias).values_list("job_id", "attempt"),
             *DelayedJob.objects.using(self.alias).values_list("job_id", "attempt"),
         ]
-        failures = JobHistory.objects.using(self.alias).filter(outcome="retrying").values_list("job_id", flat=True)
-        spent = Counter(failures)
-        return {job_id: attempt for job_id, attempt in waiting if attempt != spent[job_id]}
 
     def workers(self, *states: str) -> int:
-        return WorkerProcess.objects.using(self.alias).filter(state__in=states).count()
+        return WorkerProcess.objects.using(self.database).filter(store=self.queue.store, state__in=states).count()
 
     def is_settled(self) -> bool:
         return self.live() == 0

@@ -10,7 +10,7 @@ from django.db import connections
 
 from django_jobqueue.models import JobHistory, WorkerProcess
 from tests.crash import tasks
-from tests.crash.fixtures import on_all, on_both, on_postgres, on_sqlite
+from tests.crash.fixtures import on_all, on_most, on_postgres, on_sqlite
 from tests.crash.processes import finish, terminate
 from tests.waiting import wait_until
 
@@ -41,7 +41,7 @@ def test_workers_that_share_a_queue_run_no_job_twice(open_stage):
     assert stage.outcomes() == {"completed": 402}
 
 
-@on_both
+@on_most
 def test_a_slow_job_keeps_nothing_from_the_other_worker(open_stage):
     """Prefetch steals nothing: what was fetched with a slow job is run by somebody else while it runs."""
     stage = open_stage()
@@ -65,7 +65,7 @@ def test_a_slow_job_keeps_nothing_from_the_other_worker(open_stage):
 # living
 
 
-@on_both
+@on_most
 def test_heartbeats_keep_the_lease_of_a_job_that_runs_longer_than_it(open_stage):
     stage = open_stage(lease=1.0)
     gate = stage.directory / "gate"
@@ -108,9 +108,9 @@ def test_a_frozen_worker_loses_its_jobs_and_comes_back(open_stage):
     assert code == 0
     assert "starts anew" in err
     assert stage.names("end").count("slow") == 2
-    runs = JobHistory.objects.using(stage.alias).filter(job_id=slow).order_by("lease_no")
+    runs = JobHistory.objects.using(stage.database).filter(job_id=slow).order_by("lease_no")
     assert list(runs.values_list("lease_no", "attempt", "outcome")) == [(1, 1, "lost"), (2, 1, "completed")]
-    pids = dict(WorkerProcess.objects.using(stage.alias).values_list("id", "pid"))
+    pids = dict(WorkerProcess.objects.using(stage.database).values_list("id", "pid"))
     assert [pids[run.worker_id] for run in runs] == [frozen.pid, healthy.pid]
     assert all(stage.outcomes(job_id) == {"lost": 1, "completed": 1} for job_id in behind)
     assert len(stage.lines("start")) == 12, "what it had fetched and not started, it did not start any more"
@@ -118,7 +118,7 @@ def test_a_frozen_worker_loses_its_jobs_and_comes_back(open_stage):
     assert stage.workers("running", "stopping") == 0
 
 
-@on_both
+@on_most
 @pytest.mark.parametrize("how", ["kill", "exit"])
 def test_a_job_that_kills_its_workers_is_a_dead_letter_after_three(open_stage, how):
     """P: the crash budget. Those who were fetched with it pay once and live."""
@@ -213,7 +213,7 @@ def idle_worker(stage, **conf):
     return worker
 
 
-@on_both
+@on_most
 def test_a_push_wakes_an_idle_worker(open_stage):
     """NOTIFY on PostgreSQL, `PRAGMA data_version` on SQLite: it would sleep for a minute otherwise."""
     stage = open_stage()

@@ -15,6 +15,7 @@ from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
 from tests.lifecycle.letters import ADD, die, write_history, write_letter
+from tests.stores import ONE_STORE
 
 pytestmark = pytest.mark.django_db
 
@@ -24,8 +25,14 @@ def queue():
     return get_queue()
 
 
+@pytest.fixture(autouse=True)
+def one_store(settings):
+    """Not the other databases of the test run: some commands look at all stores."""
+    settings.TASKS = ONE_STORE
+
+
 def run(*words, **options):
-    out, err = StringIO(), StringIO()
+    out, err = options.pop("stdout", StringIO()), StringIO()
     call_command(*map(str, words), stdout=out, stderr=err, **options)
     return out.getvalue() + err.getvalue()
 
@@ -204,11 +211,12 @@ def test_status_shows_rooms_and_workers(queue):
     text = run("queue_status")
     assert "oldest ready" in text
     assert "w1" in text
-    status = run_json("queue_status")
+    (status,) = run_json("queue_status")["stores"]
     counts = {row["queue"]: (row["ready"], row["delayed"], row["dead"]) for row in status["queues"]}
     assert counts == {"default": (1, 1, 0), "emails": (0, 0, 1)}
     assert status["workers"][0]["silent"] is False
-    assert [row["queue"] for row in run_json("queue_status", "--queue", "emails.dlq")["queues"]] == ["emails"]
+    (narrowed,) = run_json("queue_status", "--queue", "emails.dlq")["stores"]
+    assert [row["queue"] for row in narrowed["queues"]] == ["emails"]
 
 
 # queue_cleanup

@@ -2,6 +2,9 @@
 
 import pytest
 
+_PARTS = ("hooks", "producing", "claiming", "settling", "living", "races", "orm")
+_OUTBOX = ("hooks", "committing", "arriving", "mishaps")
+
 pytest.register_assert_rewrite(
-    *(f"tests.queues.{name}" for name in ("hooks", "producing", "claiming", "settling", "living", "races", "orm"))
+    *(f"tests.queues.{name}" for name in _PARTS), *(f"tests.queues.outbox.{name}" for name in _OUTBOX)
 )

@@ -217,6 +217,14 @@ class OrmContract(QueueContract):
         assert claim(queue, 10) == []
         assert queue.size() == 0
 
+    def test_reclaim_leaves_the_workers_of_other_stores_alone(self, queue):
+        """Redis says who is alive there; the rows are only for people."""
+        common = {"name": "", "host": "", "pid": 1, "started_at": LONG_AGO, "heartbeat_at": LONG_AGO}
+        other = self.plant(models.WorkerProcess, **common, id=uuid7(), expires_at=LONG_AGO, store="redis")
+        queue.reclaim()
+        other.refresh_from_db()
+        assert other.state == models.WorkerProcess.State.RUNNING
+
     def test_a_lock_of_another_kind_is_no_lease(self, queue):
         """Named locks and slots live in the same table."""
         lock = self.plant_lease(name="shop:import", queue="", worker_id=uuid7())

@@ -34,8 +34,9 @@ from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Room, Settlement, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.queues.orm import OrmQueue
-from tests.queues.hooks import FAR_AHEAD, HOUR, LONG_AGO
+from tests.queues.hooks import FAR_AHEAD, HOUR, LONG_AGO, Hooks
 from tests.queues.orm import OrmContract, clean
+from tests.queues.redis_store import RedisContract, audit, empty, open_queue
 from tests.queues.test_memory import TestMemoryQueue as MemoryHooks
 
 STEPS = int(os.environ.get("JOBQUEUE_MACHINE_STEPS", "300"))
@@ -80,12 +81,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     executed = 0
     database = "default"
+    hooks: Hooks = OrmContract()
+
+    def open(self):
+        """The store, empty, beside clean tables."""
+        return OrmQueue(self.database, database=self.database)
 
     def __init__(self):
         super().__init__()
         clean(self.database)
-        self.hooks = OrmContract()
-        self.store = OrmQueue(self.database, database=self.database)
+        self.store = self.open()
         self.model_hooks = MemoryHooks()
         ticks = count()
         self.model = MemoryQueue(clock=lambda: LONG_AGO + timedelta(days=1, milliseconds=next(ticks)))
@@ -385,17 +390,38 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.close()
 
 
-ALIASES = [
-    pytest.param(alias, marks=[pytest.mark.django_db(transaction=True, databases=[alias]), *marks])
-    for alias, marks in {"default": [], "postgres": [pytest.mark.postgres], "mariadb": [pytest.mark.mariadb]}.items()
+class RedisMachine(StoreMachine):
+    server = "redis"
+
+    def open(self):
+        queue = open_queue(self.server)
+        empty(queue)
+        return queue
+
+    def teardown(self):
+        audit(self.store)
+        super().teardown()
+
+
+def machine(kind, alias, marks=(), **attributes):
+    marks = [pytest.mark.django_db(transaction=True, databases=[attributes.get("database", "default")]), *marks]
+    return pytest.param(type(kind.__name__, (kind,), attributes), marks=marks, id=alias)
+
+
+MACHINES = [
+    machine(StoreMachine, "default"),
+    machine(StoreMachine, "postgres", [pytest.mark.postgres], database="postgres"),
+    machine(StoreMachine, "mariadb", [pytest.mark.mariadb], database="mariadb"),
+    machine(RedisMachine, "redis", [pytest.mark.redis], server="redis", hooks=RedisContract()),
+    machine(RedisMachine, "redis62", [pytest.mark.redis62], server="redis62", hooks=RedisContract()),
 ]
 
 
 @pytest.mark.parametrize("steps", PARTS, ids=[f"part {n}" for n in range(1, len(PARTS) + 1)])
-@pytest.mark.parametrize("alias", ALIASES)
-def test_a_store_and_the_model_never_differ(alias, steps):
-    class Machine(StoreMachine):
-        database = alias
+@pytest.mark.parametrize("kind", MACHINES)
+def test_a_store_and_the_model_never_differ(kind, steps, request):
+    class Machine(kind):
+        executed = 0
 
     faulthandler.cancel_dump_traceback_later()  # to shrink a failure may take five minutes
     while (missing := steps - Machine.executed) > 0:
@@ -409,5 +435,5 @@ def test_a_store_and_the_model_never_differ(alias, steps):
             print_blob=True,
         )
         run_state_machine_as_test(Machine, settings=wanted)
-    print(f"{alias}: {Machine.executed} steps, no difference")
+    print(f"{request.node.callspec.id}: {Machine.executed} steps, no difference")
     assert Machine.executed >= steps

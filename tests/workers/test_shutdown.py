@@ -11,7 +11,7 @@ import pytest
 
 from django_jobqueue.queues.bell import Bell
 from tests.crash import tasks
-from tests.crash.fixtures import on_all, on_both, on_postgres, on_sqlite
+from tests.crash.fixtures import MOST, at_points, on_all, on_most, on_postgres, on_sqlite
 from tests.crash.processes import finish, terminate
 from tests.waiting import wait_until
 
@@ -46,7 +46,7 @@ def test_the_running_job_finishes_and_the_others_go_back_to_their_places(open_st
     assert all(stage.outcomes(job_id) == {"completed": 1} for job_id in waiting)
 
 
-@on_both
+@on_most
 def test_the_second_signal_interrupts_the_job_and_gives_it_back(open_stage):
     stage = open_stage(lease=1.0)
     job_id = stage.push(tasks.gated, "slow", str(stage.directory / "never"))
@@ -63,7 +63,7 @@ def test_the_second_signal_interrupts_the_job_and_gives_it_back(open_stage):
     assert not stage.outcomes()
 
 
-@on_both
+@on_most
 def test_the_end_of_the_grace_interrupts_the_job(open_stage):
     stage = open_stage()
     job_id = stage.push(tasks.gated, "slow", str(stage.directory / "never"))
@@ -103,9 +103,12 @@ def test_a_signal_during_start_up_is_not_lost(open_stage):
     assert stage.leases() == 0
 
 
-@on_both
-@pytest.mark.parametrize(
-    "point", ["claim.before_commit", "claim.committed", "settle.before_commit", "settle.committed", "leave.committed"]
+@at_points(
+    MOST,
+    [
+        *("claim.before_commit", "claim.committed", "settle.before_commit", "settle.committed", "leave.committed"),
+        *("record.before", "record.committed"),
+    ],
 )
 def test_a_signal_at_a_move(open_stage, point):
     """django-tasks-db leaves the job running for ever when the signal lands just after the claim."""
@@ -119,7 +122,7 @@ def test_a_signal_at_a_move(open_stage, point):
     assert sorted(stage.names("start")) == sorted(stage.names("end"))
 
 
-@on_both
+@on_most
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_signal_at_any_moment(open_stage, seed):
     stage = open_stage()

@@ -357,3 +357,49 @@ def test_everything_is_counted():
     push(queue, *"xy", task=broken)
     worker = drain(queue)
     assert (worker.counters.completed, worker.counters.failed) == (3, 2)
+
+
+# a store that is away at the start
+
+
+def test_p10_a_store_that_is_away_at_the_start_is_waited_for(monkeypatch):
+    queue, tries = MemoryQueue(), []
+    push(queue, "a")
+    join = queue.join
+
+    def away_at_first(worker):
+        tries.append(worker.id)
+        if len(tries) < 3:
+            raise OperationalError("not yet")
+        join(worker)
+
+    monkeypatch.setattr(queue, "join", away_at_first)
+    monkeypatch.setattr(worker_module, "OUTAGE_FIRST_PAUSE", 0.01)
+    worker = Worker(queue)
+    jobs.hooks["a"] = worker.stop
+    worker.run()
+    assert jobs.ran == ["a"]
+    assert len(set(tries)) == 3, "each time under a new name: the store may know the last one"
+
+
+def test_a_worker_that_only_drains_says_that_its_store_is_away(monkeypatch):
+    queue = MemoryQueue()
+
+    def away(worker):
+        raise OperationalError("not here")
+
+    monkeypatch.setattr(queue, "join", away)
+    with pytest.raises(OperationalError, match="not here"):
+        drain(queue)
+
+
+def test_a_worker_can_be_stopped_while_it_waits_for_its_store(monkeypatch):
+    queue = MemoryQueue()
+    worker = Worker(queue)
+
+    def away(_):
+        worker.stop()
+        raise OperationalError("not here")
+
+    monkeypatch.setattr(queue, "join", away)
+    assert worker.run().completed == 0

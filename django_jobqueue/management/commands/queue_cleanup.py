@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from django_jobqueue.lifecycle.cleanup import BATCH, prune_dead_letters, prune_history, prune_workers
 from django_jobqueue.management import arguments
+from django_jobqueue.queues.base import Queue
 
 
 class Command(BaseCommand):
-    help = "Delete history older than a span, and workers that have been gone for a day. Dead letters only when asked."
+    help = (
+        "Delete history older than a span, and workers that have been gone for a day. Dead letters only when asked. "
+        "Of one entry of TASKS, or of all."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -21,17 +27,24 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch", type=arguments.positive, default=BATCH, metavar="N", help=f"Rows per transaction ({BATCH})."
         )
-        arguments.add_backend(parser)
+        arguments.add_backend_or_all(parser)
         arguments.add_json(parser)
 
     def handle(self, **options: Any) -> None:
-        using = arguments.queue_of(options["backend"]).database
         span, batch = options["older_than"], options["batch"]
-        removed = {"history": prune_history(using, span, batch), "workers": prune_workers(using, batch=batch)}
-        if options["dead_letters"]:
-            removed["dead_letters"] = prune_dead_letters(using, span, batch)
+        removed: Counter[str] = Counter()
+        for using, store in places(arguments.queues_of(options["backend"]), one=options["backend"] is not None):
+            removed["history"] += prune_history(using, span, batch, store)
+            removed["workers"] += prune_workers(using, batch=batch, store=store)
+            if options["dead_letters"]:
+                removed["dead_letters"] += prune_dead_letters(using, span, batch, store)
         if options["json"]:
             self.stdout.write(arguments.as_json({"deleted": removed}))
             return
         words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in removed.items())
         self.stdout.write(f"Deleted: {words}.")
+
+
+def places(queues: Iterable[Queue], one: bool) -> set[tuple[str, str | None]]:
+    """Databases, and which store's rows there: all of them, also of entries that are gone, when all are meant."""
+    return {(queue.database, queue.store if one else None) for queue in queues}

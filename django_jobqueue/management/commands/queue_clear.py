@@ -26,11 +26,13 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         queue = arguments.queue_of(options["backend"])
         name = options["queue"]
-        arguments.check_queue_name(queue, name)
-        dead = arguments.is_dead_letter_queue(queue, name)
+        with arguments.answers_from(queue):
+            arguments.check_queue_name(queue, name)
+            dead = arguments.is_dead_letter_queue(queue, name)
         if options["interactive"]:
             self.ask(queue, name, dead)
-        removed = discard_all(queue, queue=name) if dead else queue.clear(name)
+        with arguments.answers_from(queue):
+            removed = discard_all(queue, queue=name) if dead else queue.clear(name)
         verb = "discarded" if dead else "removed"
         self.stdout.write(arguments.as_json({verb: removed}) if options["json"] else f"{removed:,} {verb}.")
 

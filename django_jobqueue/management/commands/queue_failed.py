@@ -9,7 +9,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from django_jobqueue.lifecycle.dead_letters import LetterGroup, failed_jobs, statistics
+from django_jobqueue.lifecycle.dead_letters import LetterGroup, letters_of, statistics
 from django_jobqueue.management import arguments
 from django_jobqueue.models import DeadLetterJob
 from django_jobqueue.queues.base import Queue
@@ -30,18 +30,20 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         queue = arguments.queue_of(options["backend"])
-        arguments.check_queue_name(queue, options["queue"])
+        with arguments.answers_from(queue):
+            arguments.check_queue_name(queue, options["queue"])
         filters = arguments.letter_filters(options, timezone.now())
         if options["id"] is not None:
             self.show_one(queue, options["id"], options["json"])
         elif options["group"]:
-            self.show_groups(statistics(queue.database, **filters)[: options["limit"]], options["json"])
+            groups = statistics(queue.database, store=queue.store, **filters)
+            self.show_groups(groups[: options["limit"]], options["json"])
         else:
-            letters = failed_jobs(queue.database, **filters).only(*_BRIEF).order_by("-failed_at")
+            letters = letters_of(queue, **filters).only(*_BRIEF).order_by("-failed_at")
             self.show_list(list(letters[: options["limit"]]), options["json"])
 
     def show_one(self, queue: Queue, letter_id: UUID, as_json: bool) -> None:
-        letter = failed_jobs(queue.database).filter(pk=letter_id).first()
+        letter = letters_of(queue).filter(pk=letter_id).first()
         if letter is None:
             raise CommandError(f"{letter_id} is no dead letter of {queue.alias!r}. `queue_failed` lists them.")
         fields = {"id": letter.id, **{name: getattr(letter, name) for name in _field_names()}}

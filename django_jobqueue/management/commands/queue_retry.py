@@ -8,8 +8,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from django_jobqueue.exceptions import EnqueueError
-from django_jobqueue.lifecycle.dead_letters import Revival, failed_jobs, revive, revive_all
+from django_jobqueue.exceptions import STORE_ERRORS
+from django_jobqueue.lifecycle.dead_letters import Revival, letters_of, revive, revive_all
 from django_jobqueue.management import arguments
 from django_jobqueue.queues.base import Queue
 
@@ -26,7 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         queue = arguments.queue_of(options["backend"])
-        arguments.check_queue_name(queue, options["queue"])
+        with arguments.answers_from(queue):
+            arguments.check_queue_name(queue, options["queue"])
         filters = arguments.letter_filters(options, timezone.now())
         narrowed = any(value is not None for value in filters.values())
         if bool(options["ids"]) == options["all"]:
@@ -35,12 +36,12 @@ class Command(BaseCommand):
             raise CommandError("Options that narrow down go with --all, not with ids.")
         try:
             done = self.retry_all(queue, filters) if options["all"] else self.retry_ids(queue, options["ids"])
-        except EnqueueError as error:
+        except STORE_ERRORS as error:
             raise CommandError(f"{error}. Nothing is lost: what was not brought back is still a dead letter.") from None
         self.report(done, options["json"])
 
     def retry_ids(self, queue: Queue, ids: list[UUID]) -> Revival:
-        known = set(failed_jobs(queue.database).filter(pk__in=ids).values_list("pk", flat=True))
+        known = set(letters_of(queue).filter(pk__in=ids).values_list("pk", flat=True))
         if unknown := [str(one) for one in ids if one not in known]:
             raise CommandError(
                 f"Not among the dead letters of {queue.alias!r}: {', '.join(unknown)}. Nothing was retried. "

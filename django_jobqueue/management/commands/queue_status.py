@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.lifecycle.dead_letters import source_queue
 from django_jobqueue.management import arguments
 from django_jobqueue.models import WorkerProcess
@@ -19,28 +21,68 @@ class Command(BaseCommand):
     help = "Show how many jobs each queue holds (ready, delayed, running, dead), and the workers that are alive."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        arguments.add_backend(parser)
+        arguments.add_backend_or_all(parser)
         parser.add_argument("--queue", help="Only this queue.")
         arguments.add_json(parser)
 
     def handle(self, **options: Any) -> None:
-        queue = arguments.queue_of(options["backend"])
-        arguments.check_queue_name(queue, options["queue"])
         name = options["queue"]
-        rows = queue.stats(source_queue(name) if arguments.is_dead_letter_queue(queue, name) else name)
-        workers = _workers(queue)
+        reports = [report_of(queue, name) for queue in arguments.queues_of(options["backend"])]
+        known = {one for report in reports for one in report.known}
+        silent = [report.backend for report in reports if report.problem]
+        if name is not None and not silent and not arguments.is_known(name, known):
+            raise arguments.unknown_queue(name, ", ".join(repr(report.backend) for report in reports), known)
         if options["json"]:
-            queues = [row._asdict() for row in rows]
-            self.stdout.write(arguments.as_json({"backend": queue.alias, "queues": queues, "workers": workers}))
-            return
-        self.stdout.write(_queue_table(rows) if rows else "No jobs.")
-        self.stdout.write("")
-        self.stdout.write(_worker_table(workers) if workers else "No workers. `queue_work` starts one.")
+            self.stdout.write(arguments.as_json({"stores": [report.as_dict() for report in reports]}))
+        else:
+            self.stdout.write("\n\n".join(_text(report, alone=len(reports) == 1) for report in reports))
+        if silent:
+            raise CommandError(f"No answer from {', '.join(silent)}.")
+
+
+@dataclass
+class Report:
+    """One store. `problem` is set when it did not answer."""
+
+    backend: str
+    queues: list[QueueStats] = field(default_factory=list)
+    workers: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+    known: set[str] = field(default_factory=set)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "queues": [row._asdict() for row in self.queues],
+            "workers": self.workers,
+            "problem": self.problem,
+        }
+
+
+def report_of(queue: Queue, name: str | None) -> Report:
+    report = Report(queue.alias)
+    try:
+        report.known = arguments.known_queues(queue)
+        is_dead = arguments.is_dead_letter_queue(queue, name)
+        report.queues = queue.stats(source_queue(name) if is_dead and name else name)
+        report.workers = _workers(queue)
+    except STORE_ERRORS as error:
+        report.problem = arguments.no_answer(queue, error)
+    return report
+
+
+def _text(report: Report, alone: bool) -> str:
+    if report.problem:
+        return report.problem
+    jobs = _queue_table(report.queues) if report.queues else "No jobs."
+    workers = _worker_table(report.workers) if report.workers else "No workers. `queue_work` starts one."
+    return "\n".join([*([] if alone else [f"{report.backend}:"]), jobs, "", workers])
 
 
 def _workers(queue: Queue) -> list[dict[str, Any]]:
     alive = (WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING)
-    rows = WorkerProcess._default_manager.using(queue.database).filter(state__in=alive).order_by("started_at")
+    working = WorkerProcess._default_manager.using(queue.database).filter(state__in=alive, store=queue.store)
+    rows = working.order_by("started_at")
     now = timezone.now()
     # Only a reclaim writes `dead`: until then a silent worker is known by its clock.
     return [dict(row, silent=row["expires_at"] < now) for row in rows.values(*_WORKER_FIELDS)]

@@ -21,7 +21,6 @@ from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOB
 from django_jobqueue.queues.orm.values import JobRow, Lease, Values
 
 CHUNK = 500
-INSERT_CHUNK = 80
 PROMOTE_LIMIT = 1_000
 MAX_SMALLINT = 32_767
 MAX_INT = 2_147_483_647
@@ -38,6 +37,7 @@ class Dialect(Values):
     insert_ignore_verb = "INSERT INTO"
     insert_ignore_tail = "ON CONFLICT DO NOTHING"
     returns_inserted = True
+    insert_chunk = 80
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ class Dialect(Values):
         now = self.now()
         known = self.known_ids(payload.id for payload in payloads)
         new = {payload.id: payload for payload in payloads if payload.id not in known}
-        stored = self._insert_new([self.job_values(payload, now) for payload in new.values()])
+        stored = self.insert_new([self.job_values(payload, now) for payload in new.values()])
         fresh = [payload for payload in new.values() if payload.id in stored]
         self._insert_ready([payload for payload in fresh if not payload.is_delayed], now)
         self._insert_delayed([payload for payload in fresh if payload.is_delayed], now)
@@ -110,15 +110,15 @@ class Dialect(Values):
             )
         return known
 
-    def _insert_new(self, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
-        """Insert what meets no conflict. Told by the database row by row: a lost race must not look like a success."""
+    def insert_new(self, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+        """Insert jobs that meet no conflict. Told by the database row by row: no lost race may look like success."""
         sql = insert(JOBS, self.insert_ignore_verb, self.insert_ignore_tail)
         if not self.returns_inserted:
             return {self.from_id(row[0]) for row in rows if self.execute(sql, row) == 1}
         stored: set[UUID] = set()
         one = f"({marks(len(COLUMNS[JOBS]))})"
-        for start in range(0, len(rows), INSERT_CHUNK):
-            piece = rows[start : start + INSERT_CHUNK]
+        for start in range(0, len(rows), self.insert_chunk):
+            piece = rows[start : start + self.insert_chunk]
             many = sql.replace(one, ", ".join([one] * len(piece))) + " RETURNING id"
             stored.update(self.from_id(row[0]) for row in self.rows(many, [value for row in piece for value in row]))
         return stored

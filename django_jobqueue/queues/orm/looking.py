@@ -26,7 +26,9 @@ def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
         f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id = %s",
         [dialect.to_id(job_id)],
     )
-    return _snapshot(dialect, job_id, rows[0]) if rows else None
+    if not rows or rows[0][10] == DelayedJob.Reason.OUTBOX:
+        return None
+    return _snapshot(dialect, job_id, rows[0])
 
 
 def peek(dialect: Dialect, queue: str) -> JobSnapshot | None:
@@ -40,9 +42,9 @@ def stats(dialect: Dialect, queue: str | None) -> list[QueueStats]:
     database = dialect.connection.alias
     rooms: dict[str, Any] = {
         "ready": JobPriority.objects.using(database),
-        "delayed": DelayedJob.objects.using(database),
+        "delayed": DelayedJob.objects.using(database).exclude(reason=DelayedJob.Reason.OUTBOX),
         "running": JobLock.objects.using(database).filter(name=""),
-        "dead": DeadLetterJob.objects.using(database),
+        "dead": DeadLetterJob.objects.using(database).filter(store=""),
     }
     found: dict[str, QueueStats] = {}
     for room, rows in rooms.items():

@@ -130,6 +130,8 @@ SELECT id, lease_no FROM lease
 
 
 class PostgreSQLDialect(Dialect):
+    insert_chunk = 1_000
+
     def is_deadlock(self, error: Exception) -> bool:
         return isinstance(error.__cause__, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
 

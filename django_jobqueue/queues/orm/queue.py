@@ -30,7 +30,8 @@ from django_jobqueue.queues.base import (
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.orm import looking
 from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect
-from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, marks
+from django_jobqueue.queues.orm.pushing import store
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, OURS, READY, WORKERS, marks
 from django_jobqueue.queues.orm.settling import Moves, settle_batch
 from django_jobqueue.queues.orm.values import Lease
 from django_jobqueue.queues.orm.waiting import Waiter, waiter_for
@@ -44,6 +45,13 @@ PUSH_CHUNK = 1_000
 """Jobs stored by one statement, where the database can."""
 _TRIES = 5
 T = TypeVar("T")
+
+
+def dialect_of(database: str) -> Dialect:
+    """The statements of this database, over the calling thread's connection to it."""
+    connection = connections[database]
+    kind: type[Dialect] = import_string(_DIALECTS[connection.vendor])
+    return kind(connection)
 
 
 class OrmQueue(Queue):
@@ -65,7 +73,7 @@ class OrmQueue(Queue):
         pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
         try:
             ids = self._move(
-                lambda dialect: [job_id for piece in pieces for job_id in self._push(dialect, piece)],
+                lambda dialect: [job_id for piece in pieces for job_id in store(dialect, piece, dialect.insert_jobs)],
                 # With a unique key some may be refused, and finding their holders is a second statement.
                 one_statement=len(pieces) == 1 and not any(payload.unique_key for payload in payloads),
             )
@@ -74,50 +82,15 @@ class OrmQueue(Queue):
         failpoints.hit("enqueue.committed")
         return ids
 
-    def _push(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> list[UUID]:
-        first: dict[UUID, JobPayload] = {}
-        for payload in payloads:
-            first.setdefault(payload.id, payload)
-        answers: dict[UUID, UUID] = {}
-        for _ in range(_TRIES):
-            rest = [payload for payload in first.values() if payload.id not in answers]
-            stored = dialect.insert_jobs(rest)
-            failpoints.hit("enqueue.before_commit")
-            answers.update((job_id, job_id) for job_id in stored)
-            if len(stored) < len(rest):
-                answers.update(self._refused(dialect, [payload for payload in rest if payload.id not in stored]))
-            if len(answers) == len(first):
-                return [answers[payload.id] for payload in payloads]
-        raise EnqueueError("the holder of a unique key could not be seen: it ended each time it was asked for")
-
-    def _refused(self, dialect: Dialect, payloads: Sequence[JobPayload]) -> dict[UUID, UUID]:
-        """Answers for what was not stored; not for one whose key's holder has just ended: it can be stored now."""
-        known = dialect.known_ids(payload.id for payload in payloads)
-        repeats = {one.id: one.id for one in payloads if one.id in known or not one.unique_key}
-        rest = [one for one in payloads if one.id not in repeats]
-        holders = self._holders(dialect, [one.unique_key for one in rest if one.unique_key])
-        return repeats | {one.id: holders[one.unique_key] for one in rest if one.unique_key in holders}
-
-    def _holders(self, dialect: Dialect, keys: Sequence[str]) -> dict[str | None, UUID]:
-        """The live jobs that hold these unique keys."""
-        if not keys:
-            return {}
-        rows = dialect.rows(f"SELECT unique_key, id FROM {JOBS} WHERE unique_key IN ({marks(len(keys))})", keys)
-        holders: dict[str | None, UUID] = {key: dialect.from_id(job_id) for key, job_id in rows}
-        for key in {*keys} - {*holders}:  # equal to another by the database's collation only, or just gone
-            for (job_id,) in dialect.rows(f"SELECT id FROM {JOBS} WHERE unique_key = %s", [key]):
-                holders[key] = dialect.from_id(job_id)
-        return holders
-
     def cancel(self, job_id: UUID) -> bool:
         return self._move(lambda dialect: self._cancel(dialect, job_id))
 
     def _cancel(self, dialect: Dialect, job_id: UUID) -> bool:
         # DELAYED before READY: jobs move that way by themselves, so one that moves meanwhile is found in the second.
-        for table in (DELAYED, READY):
+        for table, condition in ((DELAYED, f"job_id = %s AND {OURS}"), (READY, "job_id = %s")):
             rows = dialect.rows(
                 f"SELECT job_id, attempt, lease_no, queue, priority FROM {table} "
-                f"WHERE job_id = %s {dialect.for_update}",
+                f"WHERE {condition} {dialect.for_update}",
                 [dialect.to_id(job_id)],
             )
             if rows:
@@ -160,7 +133,7 @@ class OrmQueue(Queue):
     def _reprioritize(self, dialect: Dialect, job_id: UUID, priority: int) -> bool:
         db_id = dialect.to_id(job_id)
         place = dialect.places(dialect.now(), 1)[0]
-        changed = dialect.execute(f"UPDATE {DELAYED} SET priority = %s WHERE job_id = %s", [priority, db_id])
+        changed = dialect.execute(f"UPDATE {DELAYED} SET priority = %s WHERE job_id = %s AND {OURS}", [priority, db_id])
         changed += dialect.execute(
             f"UPDATE {READY} SET priority = %s, seq = %s WHERE job_id = %s", [priority, place, db_id]
         )
@@ -174,7 +147,7 @@ class OrmQueue(Queue):
     def _run_now(self, dialect: Dialect, job_id: UUID) -> bool:
         rows = dialect.rows(
             f"SELECT job_id, queue, priority, attempt, lease_no, crashes FROM {DELAYED} "
-            f"WHERE job_id = %s AND due_at IS NOT NULL {dialect.for_update}",
+            f"WHERE job_id = %s AND due_at IS NOT NULL AND {OURS} {dialect.for_update}",
             [dialect.to_id(job_id)],
         )
         if rows:
@@ -191,11 +164,12 @@ class OrmQueue(Queue):
         return removed
 
     def _clear_some(self, dialect: Dialect, table: str, queue: str | None, limit: int = 1_000) -> int:
-        condition, params = ("WHERE queue = %s", [queue]) if queue is not None else ("", [])
+        conditions = [*(["queue = %s"] if queue is not None else []), *([OURS] if table == DELAYED else [])]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         rows = dialect.rows(
-            f"SELECT job_id, attempt, lease_no, queue, priority FROM {table} {condition} "
+            f"SELECT job_id, attempt, lease_no, queue, priority FROM {table} {where} "
             f"LIMIT {limit} {dialect.skip_locked}",
-            params,
+            [] if queue is None else [queue],
         )
         # A job that has run leaves a record: its id is over for good, and its lease numbers must not start anew.
         self._end_waiting(dialect, table, rows, recorded=[row for row in rows if row[2] > 0])
@@ -307,7 +281,7 @@ class OrmQueue(Queue):
         now = dialect.to_time(dialect.now())
         alive = marks(len(ALIVE))
         dialect.execute(
-            f"UPDATE {WORKERS} SET state = %s WHERE state IN ({alive}) AND expires_at < %s",
+            f"UPDATE {WORKERS} SET state = %s WHERE state IN ({alive}) AND expires_at < %s AND store = ''",
             [str(WorkerProcess.State.DEAD), *ALIVE, now],
         )
         leases = dialect.leases(
@@ -345,6 +319,11 @@ class OrmQueue(Queue):
     def transaction(self) -> AbstractContextManager[None]:
         return self._dialect().transaction()
 
+    @property
+    def answers_while_we_work(self) -> bool:  # type: ignore[override]
+        # SQLite is no server: the same thread would do it, and jobs that write would meet us at its lock.
+        return connections[self.database].vendor != "sqlite"
+
     # -- plumbing ----------------------------------------------------------------------------------------------------
 
     def _waiting(self) -> Waiter:
@@ -353,9 +332,7 @@ class OrmQueue(Queue):
         return self._waiter
 
     def _dialect(self) -> Dialect:
-        connection = connections[self.database]
-        kind: type[Dialect] = import_string(_DIALECTS[connection.vendor])
-        return kind(connection)
+        return dialect_of(self.database)
 
     def _move(self, step: Callable[[Dialect], T], one_statement: bool = False) -> T:
         """Run one move in one transaction; a deadlock's victim tries again, unless the transaction is the caller's.

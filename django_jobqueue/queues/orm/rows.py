@@ -10,6 +10,9 @@ WORKERS = "jobqueue_worker_processes"
 HISTORY = "jobqueue_job_history"
 DEAD = "jobqueue_dead_letter_jobs"
 
+OURS = "reason <> 'outbox'"
+"""Delayed jobs of this store. The others are on their way to another one, and nobody's business here."""
+
 COLUMNS = {
     JOBS: (
         "id",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
-from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement
+from django_jobqueue.queues.base import WORKER_LOST, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.orm.dialect import MAX_SMALLINT, Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, READY, insert
 from django_jobqueue.queues.orm.values import JobRow, Lease
@@ -22,9 +22,6 @@ _OUTCOMES = {
     Move.DEAD: JobHistory.Outcome.FAILED,
 }
 _REASONS = {Move.RETRY: DelayedJob.Reason.RETRY, Move.SNOOZE: DelayedJob.Reason.SNOOZE}
-WORKER_LOST = ErrorRecord(
-    "django_jobqueue.exceptions.WorkerLost", "The worker that ran this job died or was silent for too long.", "", ""
-)
 
 
 class Moves:

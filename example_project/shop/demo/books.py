@@ -13,8 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count
 
-from django_jobqueue import get_queue
 from django_jobqueue.models import DeadLetterJob, JobHistory
+from shop import jobs, stores, tasks
 from shop.models import Invoice, Order, OrderLine, Picture
 
 Outcome = JobHistory.Outcome
@@ -84,6 +84,25 @@ def pushed(facts: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def pushed_by_store(lines: list[TaskLine]) -> Counter[str]:
+    """How many jobs each entry of TASKS should have had."""
+    backends = {f"shop.tasks.{name}": task.backend for name, task in vars(tasks).items() if hasattr(task, "backend")}
+    backends["shop.jobs.SendInvoice"] = jobs.SendInvoice.job_task.backend
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts[backends.get(line.task, "default")] += line.pushed
+    return counts
+
+
+def ended_by_store() -> Counter[str]:
+    """How many it has had, by the column of history and dead letters: empty for jobs that lived in the database."""
+    counts: Counter[str] = Counter()
+    for rows in (JobHistory.objects.filter(outcome__in=JobHistory.FINAL), DeadLetterJob.objects.all()):
+        counts.update(dict(rows.order_by().values_list("store").annotate(Count("pk"))))
+    names = {queue.store: queue.alias for queue in stores.queues()}
+    return Counter({names.get(store, store): count for store, count in counts.items()})
+
+
 def accounts(facts: dict[str, Any]) -> list[TaskLine]:
     lines = {task: TaskLine(task, count) for task, count in pushed(facts).items()}
     unforeseen = TaskLine("other", 0)
@@ -137,12 +156,16 @@ def letters_written() -> Counter[str]:
 
 
 def checks(facts: dict[str, Any], lines: list[TaskLine]) -> Iterator[Check]:
-    whole, waiting = total(lines), get_queue().size()
+    whole, waiting = total(lines), stores.live_jobs()
     yield Check(
         all(line.adds_up for line in lines) and not waiting and not endings_that_repeat(),
         f"every job ended once: {whole.pushed:,} pushed = {whole.completed:,} completed + {whole.dead:,} dead "
         f"+ {whole.cancelled:,} cancelled, {waiting:,} waiting",
     )
+    if len(settings.TASKS) > 1:
+        foreseen, found = pushed_by_store(lines), ended_by_store()
+        parts = " and ".join(f"{found[alias]:,} in {alias!r}" for alias in foreseen)
+        yield Check(found == foreseen, f"each in its store, {parts}")
     good, orders = facts["good_orders"], Order.objects.count()
     # added up here, because SQLite adds decimals as floating point numbers
     in_orders = sum(Order.objects.values_list("total", flat=True))

@@ -13,11 +13,18 @@ from django.core.management.color import Style
 from django.db import connection
 from django.db.models import Sum
 
+from django_jobqueue.queues.base import Queue
+from shop import stores
 from shop.demo import books
 from shop.demo.stage import PASSWORD, USER
 from shop.models import Invoice, Picture
 
 WIDTH = 110
+AGAIN = {
+    "database": ("", "manage.py queue_work"),
+    "redis": (" STORE=redis", "with_redis.py queue_work"),
+    "both": (" STORE=both", "with_redis.py --both queue_work --backend default --backend fast"),
+}
 
 
 class Page:
@@ -56,12 +63,27 @@ def beginning(page: Page, facts: dict[str, Any], enqueued: int) -> None:
     pictures = list((settings.SAMPLES_DIR / "pictures").iterdir())
     page.heading("The example shop of django_jobqueue")
     page.line(f"database   {connection.vendor}, {place(connection.settings_dict['NAME'])}")
+    for queue in stores.queues():
+        page.line(f"store      {queue.alias}: {about(queue)}")
     page.line(
         f"samples    {facts['lines']:,} order lines, {len(pictures)} pictures "
         f"({megabytes(sum(file.stat().st_size for file in pictures))}), some broken on purpose"
     )
     page.line(f"enqueued   {enqueued} jobs; the first of them enqueues the others")
-    page.line("worker     manage.py queue_work, in a process of its own, until nothing waits any more")
+    if len(settings.TASKS) > 1:
+        page.line("worker     manage.py queue_work --backend default --backend fast, a process for each store, until")
+        page.line("           nothing waits any more")
+    else:
+        page.line("worker     manage.py queue_work, in a process of its own, until nothing waits any more")
+
+
+def about(queue: Queue) -> str:
+    if not queue.store:
+        return "the database"
+    server = queue.connection.health()
+    whose = "pictures and billing" if len(settings.TASKS) > 1 else "all jobs"
+    what = f"{server.kind.capitalize()} {server.version} ({server.persistence})"
+    return f"{whose} in {what}, what is over in the database"
 
 
 def summary(page: Page, lines: list[books.TaskLine], checks: list[books.Check]) -> None:
@@ -82,10 +104,14 @@ def what_happened(page: Page, lines: list[books.TaskLine], whole: books.TaskLine
     seconds, best = books.pace()
     page.line()
     page.line(
-        f"{len(whole.runs):,} runs of {whole.completed + whole.dead:,} jobs in {seconds:.1f} s by one worker: "
+        f"{len(whole.runs):,} runs of {whole.completed + whole.dead:,} jobs in {seconds:.1f} s by {workers()}: "
         f"{len(whole.runs) / seconds if seconds else 0:,.0f} jobs/s, {best:,} in the busiest second"
     )
     page.line("(the quiet seconds are delays before retries; waiting is counted from when a job was due)")
+
+
+def workers() -> str:
+    return "two workers, one for each store" if len(settings.TASKS) > 1 else "one worker"
 
 
 def account(line: books.TaskLine) -> list[object]:
@@ -121,9 +147,11 @@ def dead_letters(page: Page) -> None:
 
 def what_next(page: Page) -> None:
     page.heading("Look around")
-    page.line(f"make serve   then open http://127.0.0.1:8000/admin/ and log in as {USER}, password {PASSWORD}.")
-    page.line("             Correct the price of a dead letter and retry it; to have it run, in another terminal:")
-    page.line("             .venv/bin/python example_project/manage.py queue_work")
+    store, command = AGAIN[settings.STORE]
+    page.line(f"make serve{store}")
+    page.line(f"    then open http://127.0.0.1:8000/admin/ and log in as {USER}, password {PASSWORD}.")
+    page.line("    Correct the price of a dead letter and retry it; to have it run, in another terminal:")
+    page.line(f".venv/bin/python example_project/{command}")
 
 
 def place(path: Path | str) -> str:

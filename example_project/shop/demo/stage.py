@@ -10,6 +10,7 @@ from uuid import UUID
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core.cache import caches
 from django.db import transaction
 
 from django_jobqueue import JobPayload, get_queue
@@ -21,17 +22,30 @@ USER = PASSWORD = "demo"
 SHOP = [Invoice, OrderLine, Order, Picture, Product, ExchangeRate]
 
 
-@transaction.atomic
 def reset() -> None:
     """Remove what an earlier demo left. Workers that are alive keep their row, so that they notice nothing."""
+    reset_database()
+    if "jobqueue" in settings.CACHES:
+        reset_redis()
+    shutil.rmtree(settings.VAR_DIR, ignore_errors=True)
+    settings.VAR_DIR.mkdir(parents=True)
+
+
+@transaction.atomic
+def reset_database() -> None:
     for model in apps.get_app_config("django_jobqueue").get_models():
         if model is not WorkerProcess:
             model._default_manager.all().delete()
     WorkerProcess.objects.filter(state__in=[WorkerProcess.State.STOPPED, WorkerProcess.State.DEAD]).delete()
     for model in SHOP:
         model._default_manager.all().delete()
-    shutil.rmtree(settings.VAR_DIR, ignore_errors=True)
-    settings.VAR_DIR.mkdir(parents=True)
+
+
+def reset_redis() -> None:
+    """All keys of a store begin with its prefix in braces."""
+    client = caches["jobqueue"].client.get_client(write=True)
+    for key in client.scan_iter(f"{{{settings.PREFIX}}}:*", count=1_000):
+        client.unlink(key)
 
 
 def open_shop() -> None:
@@ -62,13 +76,13 @@ def enqueue_everything(currencies: list[str]) -> int:
 
 def leave_jobs_of_an_older_release() -> None:
     """Deployed code changes while jobs wait: one asks for a task that is gone, one calls a task as it used to be."""
-    get_queue().push(
-        JobPayload.create("shop.tasks.wrap_gift", kwargs={"order_number": "10007"}, queue="orders"),
-        JobPayload.create("shop.tasks.make_thumbnail", kwargs={"picture": "mug.jpg", "size": 480}, queue="pictures"),
+    get_queue().push(JobPayload.create("shop.tasks.wrap_gift", kwargs={"order_number": "10007"}, queue="orders"))
+    get_queue(make_thumbnail.backend).push(
+        JobPayload.create("shop.tasks.make_thumbnail", kwargs={"picture": "mug.jpg", "size": 480}, queue="pictures")
     )
 
 
 def enqueue_and_think_better_of_it() -> None:
     """A reminder in two weeks is cancelled, because the money came."""
     reminder = remind.using(run_after=timedelta(days=14)).enqueue(order_number="10002")
-    get_queue().cancel(UUID(reminder.id))
+    get_queue(reminder.backend).cancel(UUID(reminder.id))

@@ -1,4 +1,4 @@
-"""A worker as it is started in earnest: `manage.py queue_work` in a process of its own."""
+"""A worker as it is started in earnest: `manage.py queue_work`, one command for all stores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Count
 
-from django_jobqueue import get_queue
 from django_jobqueue.models import JobHistory
+from shop import stores
 
 LOOK_EVERY = 0.2
 
@@ -28,7 +28,8 @@ def work_until_nothing_waits(show: Callable[[str], None], patience: float) -> No
     Raises `WorkerTrouble` when it ends earlier, or isn't done after `patience` seconds.
     """
     log = settings.VAR_DIR / "worker.log"
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "queue_work"]
+    backends = [word for alias in settings.TASKS for word in ("--backend", alias)]
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "queue_work", *backends]
     environment = os.environ | {"JOBQUEUE_EXAMPLE_DEBUG": "0"}  # DEBUG remembers every query
     with log.open("wb") as output:
         worker = subprocess.Popen(command, stdout=output, stderr=output, env=environment)  # noqa: S603
@@ -41,7 +42,7 @@ def work_until_nothing_waits(show: Callable[[str], None], patience: float) -> No
 
 
 def watch(worker: subprocess.Popen[bytes], show: Callable[[str], None], deadline: float, log: Path) -> None:
-    while waiting := get_queue().size():
+    while waiting := stores.live_jobs():
         show(f"{waiting:6,} waiting or running, {', '.join(so_far()) or 'nothing done yet'}")
         if worker.poll() is not None:
             raise WorkerTrouble(f"The worker ended while {waiting} jobs waited.\n{tail(log)}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.systems.base import System
-from tests.benchmarks.systems.ours import OURS
+from tests.benchmarks.systems.base import Peer, System
+from tests.benchmarks.systems.ours import OURS, OURS_ON_REDIS
+from tests.benchmarks.systems.peers import PEERS
 from tests.benchmarks.systems.tasks_db import TASKS_DB
 
 SYSTEMS = {system.name: system for system in (OURS, TASKS_DB)}
+"""On databases."""
 
-__all__ = ["OURS", "SYSTEMS", "TASKS_DB", "System"]
+__all__ = ["OURS", "OURS_ON_REDIS", "PEERS", "SYSTEMS", "TASKS_DB", "Peer", "System"]

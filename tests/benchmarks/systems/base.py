@@ -1,18 +1,21 @@
-"""What the benchmark has to know of a system that has a `django.tasks` backend."""
+"""What the benchmark has to know of a system: how to start it, and when it is done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
+    """One with a `django.tasks` backend."""
+
     name: str
     module: str
     """The package that must be installed."""
     apps: tuple[str, ...]
     backend: str
+    options: dict[str, str] = field(default_factory=dict)
     drain: tuple[str, ...]
     """`manage.py` arguments of a worker that ends when nothing is left."""
     serve: tuple[str, ...]
@@ -25,3 +28,26 @@ class System:
     @property
     def is_installed(self) -> bool:
         return find_spec(self.module) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """One on Redis with an API of its own; its adapter is the module of its name beside this one."""
+
+    name: str
+    configuration: str
+    worker: tuple[str, ...]
+    """`python -m` and these start one worker, which works until SIGTERM."""
+    workers: int = 2
+    """How many of them are the best configuration."""
+    holds: tuple[str, ...]
+    """The Redis keys of what waits or runs: when all are empty, everything was run."""
+    share: float = 1.0
+
+    @property
+    def is_installed(self) -> bool:
+        return find_spec(self.name) is not None
+
+    @property
+    def program(self) -> str:
+        return f"tests.benchmarks.systems.{self.name}"

@@ -1,6 +1,8 @@
-"""django_jobqueue: the ORM store, one `queue_work` process, settings as they come."""
+"""django_jobqueue: one `queue_work` process or two, settings as they come."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from tests.benchmarks.systems.base import System
 
@@ -12,3 +14,14 @@ OURS = System(
     drain=("queue_work", "--drain", "-v", "0"),
     serve=("queue_work", "-v", "0"),
 )
+OURS_ON_REDIS = {
+    record: replace(
+        OURS,
+        name=f"ours, record {record}",
+        backend="django_jobqueue.backends.RedisBackend",
+        options={"connection": "default", "record": record},
+        drain_workers=(1, 2),
+    )
+    for record in ("none", "all")
+}
+"""By what goes into the tables: nothing but dead letters, or every execution."""

@@ -8,16 +8,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tests.benchmarks.tasks import noop
+from django_jobqueue.jobs.codec import encode_call
+from tests.benchmarks.tasks import keep, noop
 
 ANSWER_SECONDS = 30.0
+PAYLOAD = 200
+"""Bytes of a job that is there for its size: the name of its task and its encoded arguments."""
+PADDING = "x" * (PAYLOAD - len(keep.module_path) - len(encode_call(("",), {})))
 
 
 class Command(BaseCommand):
     help = "Enqueue no-op jobs and say how long it took."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("how", choices=["single", "many", "spaced"])
+        parser.add_argument("how", choices=["single", "many", "spaced", "sized"])
         parser.add_argument("jobs", type=int)
         parser.add_argument("--warm-up", type=int, default=0, help="Jobs enqueued before the clock starts.")
         parser.add_argument("--gap", type=float, default=0.05, help="Seconds between two jobs (spaced).")
@@ -28,6 +32,8 @@ class Command(BaseCommand):
         begun = time.perf_counter()
         if how == "many":
             noop.enqueue_many([(number,) for number in range(jobs)])
+        elif how == "sized":
+            keep.enqueue_many([(PADDING,)] * jobs)
         elif how == "single":
             for number in range(jobs):
                 noop.enqueue(number)

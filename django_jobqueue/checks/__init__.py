@@ -1,4 +1,7 @@
-"""`manage.py check`: settings that can't work, said in sentences before a job is lost to them."""
+"""`manage.py check`: settings that can't work, said in sentences before a job is lost to them.
+
+`options.py` has the checks of a backend's OPTIONS, `deployment.py` those of `--deploy`, which ask the servers.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,264 @@
+"""What stands in Redis, and what Python makes of it: records of jobs, their states, and entries of ended executions.
+
+The scripts know the heads of these only (see scripts/common.lua); everything behind them is opaque to a server.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import isnan, nan
+from struct import Struct
+from struct import error as StructError
+from typing import NamedTuple
+from uuid import UUID
+
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Settlement
+from django_jobqueue.queues.redis.entries import Entry
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+COMPRESS_FROM = 1_024
+"""Arguments of so many bytes are compressed, when that makes them shorter."""
+LONGEST_ARGS = 64 * 1024 * 1024
+"""What is unpacked at most, whatever a record claims: it may not have been written by us."""
+
+_ASKS = Struct(">16scdI")
+_HEAD = Struct(">ddbBH")
+_BODY = Struct(">BBHHdHHI")
+_STATE = Struct(">cbddHIHcd16s")
+_SETTLES = Struct(">16sIcd")
+_WORDS = Struct(">QQIHIHIIH")
+_ENTRY = Struct(f">dc{_STATE.size}sI")
+_VERSION = 1
+_PLAIN, _ZLIB = 0, 1
+_NOBODY = bytes(16)
+
+OUTCOMES = {
+    b"C": "completed",
+    b"X": "cancelled",
+    b"R": "retrying",
+    b"S": "snoozed",
+    b"D": "failed",
+    b"O": "lost",
+    b"W": "lost",
+}
+LETTERS = {
+    Move.COMPLETED: b"C",
+    Move.CANCELLED: b"X",
+    Move.RETRY: b"R",
+    Move.SNOOZE: b"S",
+    Move.DEAD: b"D",
+    Move.RELEASED: b"L",
+}
+
+
+class Record(NamedTuple):
+    """A job as it was pushed. `problem` says what is wrong with one that can't be read."""
+
+    created_at: datetime
+    queue: str
+    priority: int
+    task: str
+    args: str
+    max_attempts: int = 1
+    timeout: float | None = None
+    unique_key: str | None = None
+    concurrency_key: str = ""
+    times_retried: int = 0
+
+
+class State(NamedTuple):
+    """Where a job is and what it has been through. Times are microseconds since 1970."""
+
+    room: bytes
+    priority: int
+    place: float
+    ready_at: float
+    attempt: int
+    lease_no: int
+    crashes: int
+    reason: bytes
+    claimed_at: float
+    worker: bytes
+
+    @property
+    def wait_ms(self) -> int:
+        """From ready to claimed. Garbage, which may be no number, has not waited."""
+        waited = self.claimed_at - self.ready_at
+        return int(waited) // 1_000 if 0 < waited < 1e17 else 0
+
+    @property
+    def worker_id(self) -> UUID | None:
+        return None if self.worker == _NOBODY else UUID(bytes=self.worker)
+
+
+STATE_SIZE = _STATE.size
+
+
+@lru_cache(maxsize=256)  # jobs that are claimed together were often pushed together
+def moment(microseconds: float) -> datetime:
+    """A time that was read. What is none reads as the epoch: it must not stop a batch."""
+    try:
+        return EPOCH + timedelta(microseconds=microseconds)
+    except (OverflowError, ValueError):
+        return EPOCH
+
+
+def microseconds(when: datetime) -> int:
+    return (when - EPOCH) // MICROSECOND
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def pack_push(job: JobPayload) -> tuple[bytes, bytes]:
+    """What a push asks for, and the record."""
+    if job.run_after is not None:
+        kind, when = b"@", float(microseconds(job.run_after))
+    elif job.delay is not None:
+        kind, when = b"+", job.delay * 1e6
+    else:
+        kind, when = b" ", 0.0
+    return _ASKS.pack(job.id.bytes, kind, when, job.lease_no), _pack_record(job)
+
+
+def _pack_record(job: JobPayload) -> bytes:
+    queue, unique = job.queue.encode(), (job.unique_key or "").encode()
+    task, key, args = job.task.encode(), job.concurrency_key.encode(), job.args.encode()
+    how, stored = _PLAIN, args
+    if len(args) >= COMPRESS_FROM:
+        shorter = zlib.compress(args, 1)
+        if len(shorter) < len(args):
+            how, stored = _ZLIB, shorter
+    timeout = nan if job.timeout is None else job.timeout
+    head = _HEAD.pack(0.0, 0.0, job.priority, len(queue), len(unique))
+    body = _BODY.pack(_VERSION, how, job.max_attempts, job.times_retried, timeout, len(task), len(key), len(args))
+    return b"".join((head, queue, unique, body, task, key, stored))
+
+
+def unpack_record(data: bytes) -> Record:
+    """A job from its record. One that can't be read has no task, so it will be a dead letter, not a stopped worker."""
+    try:
+        created, _, priority, queue_size, unique_size = _HEAD.unpack_from(data)
+        at = _HEAD.size + queue_size
+        queue, unique = data[_HEAD.size : at].decode(), data[at : at + unique_size].decode()
+        at += unique_size
+        version, how, max_attempts, times_retried, timeout, task_size, key_size, size = _BODY.unpack_from(data, at)
+        at += _BODY.size
+        task, key = data[at : at + task_size].decode(), data[at + task_size : at + task_size + key_size].decode()
+        if version != _VERSION:
+            raise ValueError(f"version {version}")
+        args = _unpack_args(data[at + task_size + key_size :], how, size).decode()
+    except (StructError, UnicodeDecodeError, ValueError, zlib.error):
+        return Record(EPOCH, "default", 0, "", "")
+    return Record(
+        moment(created),
+        queue,
+        priority,
+        task,
+        args,
+        max_attempts,
+        None if isnan(timeout) else timeout,
+        unique or None,
+        key,
+        times_retried,
+    )
+
+
+def _unpack_args(stored: bytes, how: int, size: int) -> bytes:
+    if how == _PLAIN:
+        return stored
+    if how != _ZLIB or size > LONGEST_ARGS:
+        raise ValueError("packed in an unknown way, or too long")
+    args = zlib.decompressobj().decompress(stored, size + 1)
+    if len(args) != size:
+        raise ValueError("not as long as it was")
+    return args
+
+
+def unpack_state(data: bytes) -> State:
+    return State._make(_STATE.unpack_from(data))
+
+
+# -- settlements and entries -------------------------------------------------------------------------------------------
+
+
+def pack_settlement(one: Settlement, with_words: bool) -> bytes:
+    """`with_words`: what the worker says is going to be kept."""
+    job = one.reservation
+    head = _SETTLES.pack(job.job_id.bytes, job.lease_no, LETTERS[one.move], one.delay * 1e6)
+    return head + _pack_words(one) if with_words else head
+
+
+def _pack_words(one: Settlement) -> bytes:
+    reason, result = one.reason.encode(), one.result.encode()
+    texts = [text.encode() for text in one.error]
+    sizes = [len(text) for text in texts]
+    return b"".join(
+        (_WORDS.pack(one.start_ms, one.run_ms, one.memory_kb, len(reason), len(result), *sizes), reason, result, *texts)
+    )
+
+
+class Words(NamedTuple):
+    """What a worker said of an execution."""
+
+    start_ms: int = 0
+    run_ms: int = 0
+    memory_kb: int = 0
+    reason: str = ""
+    result: str = ""
+    error: ErrorRecord = NO_ERROR
+
+
+def _unpack_words(data: bytes) -> Words:
+    if not data:
+        return Words()
+    start_ms, run_ms, memory_kb, *sizes = _WORDS.unpack_from(data)
+    texts, at = [], _WORDS.size
+    for size in sizes:
+        texts.append(data[at : at + size].decode())
+        at += size
+    return Words(start_ms, run_ms, memory_kb, texts[0], texts[1], ErrorRecord(*texts[2:]))
+
+
+def unpack_entry(job_id: UUID, data: bytes, lost: ErrorRecord) -> Entry | None:
+    """An ended execution; None for garbage. `lost` is what is said of one whose worker died."""
+    try:
+        ended, letter, state_bytes, size = _ENTRY.unpack_from(data)
+        words = _unpack_words(data[_ENTRY.size : _ENTRY.size + size])
+        outcome = OUTCOMES[letter]
+    except (StructError, UnicodeDecodeError, KeyError):
+        return None
+    record, state = unpack_record(data[_ENTRY.size + size :]), unpack_state(state_bytes)
+    is_lost = letter in b"OW"
+    started = moment(state.claimed_at) + timedelta(milliseconds=words.start_ms) if state.claimed_at else None
+    has_run = started is not None and not is_lost
+    return Entry(
+        job_id=job_id,
+        lease_no=state.lease_no,
+        attempt=state.attempt,
+        crashes=state.crashes,
+        queue=record.queue,
+        priority=state.priority,
+        task=record.task,
+        args=record.args,
+        max_attempts=record.max_attempts,
+        timeout=record.timeout,
+        unique_key=record.unique_key,
+        concurrency_key=record.concurrency_key,
+        times_retried=record.times_retried,
+        outcome=outcome,
+        dead_reason="worker_lost" if letter == b"W" else words.reason if letter == b"D" else None,
+        result=words.result,
+        error=lost if is_lost else words.error,
+        wait_ms=state.wait_ms + words.start_ms if started else 0,
+        run_ms=words.run_ms,
+        memory_kb=words.memory_kb,
+        worker_id=state.worker_id,
+        created_at=record.created_at,
+        started_at=started,
+        finished_at=started + timedelta(milliseconds=words.run_ms) if has_run and started else moment(ended),
+    )

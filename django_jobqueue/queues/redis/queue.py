@@ -1,0 +1,254 @@
+"""The Redis store. Each move is one script; what ended is then written to the tables, where all stores have their past.
+
+Crash points, in a sentence each: before a script ran nothing has happened; after it the job is where it was going, and
+what its rows are made of lies in `unrecorded`; a crash before they are written leaves it there for the next `reclaim`
+of any worker; one after they are written and before it is deleted writes them twice, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count
+
+from django_jobqueue import failpoints
+from django_jobqueue.conf import DEFAULT_PREFIX, conf
+from django_jobqueue.exceptions import EnqueueError, InvalidPayload, JobQueueError
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.models import DeadLetterJob
+from django_jobqueue.queues.base import (
+    DEFAULT_LEASE,
+    WORKER_LOST,
+    Exchange,
+    JobSnapshot,
+    Queue,
+    QueueStats,
+    Settlement,
+    WorkerIdentity,
+    WorkerReport,
+)
+from django_jobqueue.queues.bell import Bell
+from django_jobqueue.queues.redis import packed, values
+from django_jobqueue.queues.redis.connection import Connection
+from django_jobqueue.queues.redis.entries import Entry
+from django_jobqueue.queues.redis.outbox import Outbox
+from django_jobqueue.queues.redis.recorder import Recorder
+from django_jobqueue.queues.redis.register import Register
+from django_jobqueue.queues.redis.scripts import Scripts
+from django_jobqueue.queues.redis.unrecorded import Unrecorded
+from django_jobqueue.queues.redis.waiting import Waiter
+
+PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
+"""What one script stores at most. A push of more is several, and not all or none."""
+LEFT_BEHIND_SECONDS = 2.0
+"""How old an ended execution must be before another worker writes it to the tables."""
+RELAY_LIMIT = 500
+
+
+class RedisQueue(Queue):
+    """Jobs on a Redis or Valkey server, their history and dead letters in the database `database`."""
+
+    answers_while_we_work = True
+
+    def __init__(
+        self,
+        alias: str,
+        connection: Connection,
+        database: str = "default",
+        lease: float = DEFAULT_LEASE,
+        record: str = "all",
+        on_commit: str = "outbox",
+        prefix: str = DEFAULT_PREFIX,
+    ) -> None:
+        self.alias = self.store = alias
+        self.connection = connection
+        self.database = database
+        self.lease = lease
+        self._scripts = Scripts(connection, prefix)
+        self._recorder = Recorder(database, alias)
+        self._unrecorded = Unrecorded(self._scripts, self._recorder, record)
+        self._register = Register(database, alias, lease)
+        self._outbox = Outbox(self, on_commit)
+        self._waiter = Waiter(connection, self._scripts.channel, Bell())
+        self._turn = 0
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    def push(self, *payloads: JobPayload) -> list[UUID]:
+        if not payloads:
+            return []
+        return self._outbox.put(payloads) if self._outbox.takes_over() else self.deliver(payloads)
+
+    def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]:
+        """Push into Redis now, whatever transaction is open. Raises `EnqueueError`, `QueueFull` when memory is."""
+        ids: list[UUID] = []
+        for piece in _pieces([packed.pack_push(job) for job in payloads]):
+            try:
+                answers = self._scripts.run("push", *(part for job in piece for part in job))
+            except EnqueueError:
+                raise
+            except JobQueueError as error:
+                raise EnqueueError(f"the queue {self.alias!r} did not store the job: {error}") from error
+            ids += [UUID(bytes=answer) for answer in answers]
+        failpoints.hit("enqueue.committed")
+        return ids
+
+    def cancel(self, job_id: UUID) -> bool:
+        if self._outbox.cancel(job_id):  # first, because jobs move that way
+            return True
+        is_done = bool(self._scripts.run("cancel", job_id.bytes, self._unrecorded.level))
+        if is_done:
+            self._unrecorded.record_left_behind(0)
+        return is_done
+
+    def reprioritize(self, job_id: UUID, priority: int) -> bool:
+        if not -100 <= priority <= 100:
+            raise InvalidPayload(f"priority must be between -100 and 100, not {priority!r}")
+        return bool(self._scripts.run("reprioritize", job_id.bytes, priority))
+
+    def run_now(self, job_id: UUID) -> bool:
+        return bool(self._scripts.run("run_now", job_id.bytes))
+
+    def clear(self, queue: str | None = None) -> int:
+        removed, go_on = 0, b"0"
+        while go_on != b"":
+            count, go_on = self._scripts.run("clear", *_which(queue), self._unrecorded.level, go_on)
+            removed += count
+        self._unrecorded.record_left_behind(0)
+        return removed
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def find(self, job_id: UUID) -> JobSnapshot | None:
+        # Redis again after the outbox: it may just have got there.
+        return self._find(job_id) or self._outbox.find(job_id) or self._find(job_id)
+
+    def _find(self, job_id: UUID) -> JobSnapshot | None:
+        found = self._scripts.run("find", job_id.bytes)
+        if not found:
+            return None
+        state, record, due = found
+        return values.snapshot(job_id, packed.unpack_state(state), packed.unpack_record(record), due)
+
+    def peek(self, queue: str = "default") -> JobSnapshot | None:
+        found = self._scripts.run("peek", queue)
+        if not found:
+            return None
+        state, job_id, record = found
+        return values.snapshot(UUID(bytes=job_id), packed.unpack_state(state), packed.unpack_record(record), b"")
+
+    def size(self, queue: str | None = None) -> int:
+        return sum(row.ready + row.delayed + row.running for row in self._live(queue).values())
+
+    def stats(self, queue: str | None = None) -> list[QueueStats]:
+        rows = self._live(queue)
+        letters = DeadLetterJob.objects.using(self.database).filter(store=self.store)
+        if queue is not None:
+            letters = letters.filter(queue=queue)
+        for name, dead in letters.order_by().values_list("queue").annotate(n=Count("pk")):
+            rows[name] = rows.get(name, QueueStats(name))._replace(dead=dead)
+        return [rows[name] for name in sorted(rows)]
+
+    def _live(self, queue: str | None) -> dict[str, QueueStats]:
+        flat = self._scripts.run("stats", *_which(queue))
+        rows = (values.stats(flat[start : start + 5]) for start in range(0, len(flat), 5))
+        return {row.queue: row for row in rows}
+
+    def queue_names(self) -> list[str]:
+        return [name.decode() for name in self._scripts.run("queue_names")]
+
+    def finished(self, job_id: UUID) -> Entry | None:
+        """A job that is over and that the tables don't know, or don't know yet."""
+        data = self._scripts.run("finished", job_id.bytes)
+        return packed.unpack_entry(job_id, data, WORKER_LOST) if data else None
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def join(self, worker: WorkerIdentity) -> None:
+        self._scripts.run("heartbeat", worker.id.bytes, self._lease_microseconds, "1")
+        self._register.join(worker)
+        failpoints.hit("join.committed")
+
+    def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
+        is_known = bool(self._scripts.run("heartbeat", worker.bytes, self._lease_microseconds, ""))
+        if is_known:
+            self._register.heartbeat(worker, report)
+        return is_known
+
+    def leave(self, worker: UUID) -> None:
+        self._scripts.run("leave", worker.bytes)
+        self._register.leave(worker)
+        failpoints.hit("leave.committed")
+
+    def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
+        if not settlements and limit < 1:
+            return Exchange([], [])
+        if limit > 0 and not queues:
+            self._turn += 1
+        words = [packed.pack_settlement(one, self._unrecorded.keeps_words(one)) for one in settlements]
+        reply = self._scripts.run(
+            "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, len(queues), *queues, *words
+        )
+        failpoints.hit("settle.committed" if settlements else "claim.committed")
+        is_member, last = reply[0] == b"1", 2 + len(settlements)
+        holders = reply[2:last]
+        self._unrecorded.record(settlements, holders)
+        return Exchange(
+            [holder != b"" for holder in holders], [values.reservation(one) for one in reply[last:]], is_member
+        )
+
+    def reclaim(self) -> int:
+        moved, more = 0, True
+        while more:
+            count, more = self._scripts.run("reclaim", conf().CRASH_BUDGET, self._unrecorded.level)
+            moved += count
+        failpoints.hit("reclaim.committed")
+        self._register.bury_silent()
+        self._unrecorded.record_left_behind(0 if moved else LEFT_BEHIND_SECONDS)
+        self._outbox.relay(RELAY_LIMIT)
+        return moved
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        due = self._scripts.run("next_due")
+        rest = int(due) / 1e6 if due else timeout
+        return self._waiter.wait(queues, min(timeout, rest)) or rest < timeout
+
+    def bring_in(self) -> None:
+        self._outbox.relay(RELAY_LIMIT, older_than=0)
+
+    def wake(self) -> None:
+        self._waiter.wake()
+
+    def close(self) -> None:
+        self._waiter.close()
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._outbox.always(), transaction.atomic(using=self.database):
+            yield
+
+    # -- plumbing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _lease_microseconds(self) -> int:
+        return int(self.lease * 1e6)
+
+
+def _which(queue: str | None) -> tuple[str, str]:
+    return ("0", "") if queue is None else ("1", queue)
+
+
+def _pieces(jobs: Sequence[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
+    piece: list[tuple[bytes, bytes]] = []
+    size = 0
+    for job in jobs:
+        if piece and (len(piece) == PUSH_JOBS or size + len(job[1]) > PUSH_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(job)
+        size += len(job[1])
+    yield piece

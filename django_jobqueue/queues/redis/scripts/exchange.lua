@@ -1,0 +1,126 @@
+-- Settles a batch, promotes what is due, and claims the next jobs.
+-- ARGV: worker, limit, how much is recorded, turn, number of queues, the queues (none: all, beginning with the turn's), then the
+-- settlements. Settlement: id, lease number, outcome ('L' given back), delay in microseconds, what the worker says.
+-- Gives: whether the worker is known ('1', '0'), in how many microseconds the next delayed job is due ('' none), for each settlement
+-- the worker that held the lease ('' it was lost), then for each claimed job: state, id, record.
+
+local worker, limit, level, turn, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local problem = wrong_store() or wrong(held_key(worker), 'set')
+if problem then return problem end
+local now = clock()
+local reply = {redis.call('ZSCORE', WORKERS, worker) and '1' or '0', ''}
+
+-- what is settled
+
+local settlements, ids = {}, {}
+for i = 6 + n, #ARGV do
+  local one, at = {}, nil
+  one.id, one.lease_no, one.outcome, one.delay, at = struct.unpack('>c16c4c1d', ARGV[i])
+  one.body = string.sub(ARGV[i], at)
+  settlements[#settlements + 1] = one
+  ids[#ids + 1] = one.id
+end
+local states, records = many(STATE, ids), many(JOBS, ids)
+local taken, checked = {}, {}
+for i, one in ipairs(settlements) do
+  local state, record, holder = states[i], records[i], ''
+  if state and record and #state == STATE_LENGTH and string.sub(state, 1, 1) == LEASED and not taken[one.id]
+      and string.sub(state, 21, 24) == one.lease_no then
+    holder = string.sub(state, 36)
+    one.state, one.record, taken[one.id] = state, record, true
+    one.queue, one.unique = names_of(record)
+    if not checked[holder] then
+      problem = wrong(held_key(holder), 'set')
+      if problem then return problem end
+      checked[holder] = true
+    end
+    problem = one.outcome == 'L' and wrong_line(one.queue, unpacked(state).priority)
+    if problem then return problem end
+  end
+  reply[#reply + 1] = holder
+end
+
+-- what is due, and the lines that are touched
+
+local due, queues, named = due_jobs(now), {}, {}
+for _, job in ipairs(due) do
+  problem = wrong_line(job.queue, job.state.priority)
+  if problem then return problem end
+end
+for i = 6, 5 + n do
+  if not named[ARGV[i]] then
+    named[ARGV[i]] = true
+    queues[#queues + 1] = ARGV[i]
+  end
+end
+for _, queue in ipairs(n > 0 and queues or names_in(READY)) do
+  problem = wrong_queue(queue)
+  if problem then return problem end
+end
+
+-- settle
+
+local ended, held, changed, dues, soonest = {}, {}, {}, {}, nil
+for _, one in ipairs(settlements) do
+  if one.state then
+    local outcome, holder = one.outcome, string.sub(one.state, 36)
+    local theirs = held[holder]
+    if not theirs then theirs = {}; held[holder] = theirs end
+    theirs[#theirs + 1] = one.id
+    if outcome == 'L' then
+      release({id = one.id, queue = one.queue, state = unpacked(one.state)}, changed)
+    else
+      ended[#ended + 1] = one
+      count(LEASED, one.queue, -1)
+    end
+    if outcome == 'R' or outcome == 'S' then
+      local s, due = unpacked(one.state), now + one.delay
+      s.room, s.reason = WAITS, string.lower(outcome)
+      if outcome == 'S' then s.attempt = math.max(0, s.attempt - 1) end
+      changed[#changed + 1] = one.id
+      changed[#changed + 1] = packed(s)
+      count(WAITS, one.queue, 1)
+      dues[#dues + 1] = string.format('%.0f', due)
+      dues[#dues + 1] = one.id
+      if not soonest or due < soonest then soonest = due end
+    end
+  end
+end
+in_pieces('HSET', STATE, changed)
+for holder, theirs in pairs(held) do in_pieces('SREM', held_key(holder), theirs) end
+wait_until(dues, soonest)
+finish(now, ended, level)
+write_counts()
+if limit < 1 then return reply end
+
+-- promote and claim
+
+promote(now, due)
+write_lines()
+write_counts()
+local next_due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+if next_due then reply[2] = string.format('%.0f', math.max(0, tonumber(next_due) - now)) end
+if reply[1] == '0' then return reply end
+if n == 0 then
+  local all = names_in(READY)
+  for i = 1, #all do queues[i] = all[(turn + i - 1) % #all + 1] end
+end
+local leases, mine, stamp = {}, {}, struct.pack('>d', now)
+for _, queue in ipairs(queues) do
+  for _, priority in ipairs(redis.call('ZREVRANGE', levels_key(queue), 0, -1)) do
+    local jobs = #mine < limit and take_first(queue, priority, limit - #mine) or {}
+    for _, job in ipairs(jobs) do
+      local state = claimed(job, priority, stamp, worker)
+      leases[#leases + 1] = job.id
+      leases[#leases + 1] = state
+      mine[#mine + 1] = job.id
+      reply[#reply + 1] = state .. job.id .. job.record
+    end
+    count(READY, queue, -#jobs)
+    count(LEASED, queue, #jobs)
+  end
+end
+in_pieces('HSET', STATE, leases)
+in_pieces('SADD', held_key(worker), mine)
+write_counts()
+return reply

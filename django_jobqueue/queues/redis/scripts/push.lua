@@ -1,0 +1,83 @@
+-- Stores jobs, all or none.
+-- ARGV: for each job what it asks for and its record. It asks: id, when (' ' now, '@' at a moment, '+' after so long), that moment
+-- or time in microseconds, its last lease number. The first 16 bytes of the record are filled in here.
+-- Gives for each job the id that stands for it: its own, or the holder's of its unique key.
+
+local problem = wrong_store()
+if problem then return problem end
+local now = clock()
+local jobs, ids = {}, {}
+for i = 1, #ARGV, 2 do
+  local job, _ = {record = ARGV[i + 1]}, nil
+  job.id, job.kind, job.time, job.lease_no = struct.unpack('>c16c1dI4', ARGV[i])
+  _, _, job.priority, job.queue, job.unique = head(job.record)
+  problem = wrong_line(job.queue, job.priority)
+  if problem then return problem end
+  jobs[#jobs + 1] = job
+  ids[#ids + 1] = job.id
+end
+
+-- Known is what lives, and what is over; a dead letter that is brought back carries its last lease number.
+local live, younger, older = many(JOBS, ids), many(DONE, ids), many(OLDER, ids)
+local function is_known(i, job)
+  if live[i] then return true end
+  local over = younger[i] or older[i]
+  if not over or #over < 5 then return false end
+  local outcome, lease_no = struct.unpack('>c1I4', over)
+  local is_dead = outcome == 'D' or outcome == 'W'
+  return not (is_dead and job.lease_no >= lease_no)
+end
+
+local answers, first, held, fresh = {}, {}, {}, {}
+for i, job in ipairs(jobs) do
+  local answer = first[job.id]
+  if not answer then
+    answer = job.id
+    if not is_known(i, job) then
+      local holder = job.unique ~= '' and (held[job.unique] or redis.call('HGET', UNIQUE, job.unique))
+      if holder then
+        answer = holder
+      else
+        if job.unique ~= '' then held[job.unique] = job.id end
+        fresh[#fresh + 1] = job
+      end
+    end
+    first[job.id] = answer
+  end
+  answers[i] = answer
+end
+if #fresh == 0 then return answers end
+
+local records, states, dues, keys, soonest = {}, {}, {}, {}, nil
+local place = next_places(#fresh)
+for _, job in ipairs(fresh) do
+  place = place + 1
+  local mine = job.kind == ' ' and place or 0
+  records[#records + 1] = job.id
+  records[#records + 1] = struct.pack('>dd', now, mine) .. string.sub(job.record, 17)
+  if job.lease_no > 0 then
+    states[#states + 1] = job.id
+    states[#states + 1] = packed({room = mine > 0 and READY or WAITS, priority = job.priority, place = mine, ready_at = now,
+      attempt = 0, lease_no = job.lease_no, crashes = 0, reason = ' ', claimed_at = 0, worker = NOBODY})
+  end
+  if job.unique ~= '' then
+    keys[#keys + 1] = job.unique
+    keys[#keys + 1] = job.id
+  end
+  if mine > 0 then
+    line_up(job.id, job.queue, job.priority, place)
+  else
+    local due = job.kind == '+' and now + job.time or job.time
+    dues[#dues + 1] = string.format('%.0f', due)
+    dues[#dues + 1] = job.id
+    count(WAITS, job.queue, 1)
+    if not soonest or due < soonest then soonest = due end
+  end
+end
+in_pieces('HSET', JOBS, records)
+in_pieces('HSET', STATE, states)
+in_pieces('HSET', UNIQUE, keys)
+wait_until(dues, soonest)
+write_lines()
+write_counts()
+return answers

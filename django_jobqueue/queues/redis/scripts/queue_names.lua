@@ -1,0 +1,3 @@
+-- Queues that have ready jobs, by name.
+
+return names_in(READY)

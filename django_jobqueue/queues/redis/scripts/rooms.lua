@@ -1,0 +1,261 @@
+-- From room to room: shared by all scripts, behind common.lua.
+
+-- Places at the end of the line. `lines` collects them, so that each list is written once.
+local lines = {}
+local function line_up(id, queue, priority, place)
+  local of_queue = lines[queue]
+  if not of_queue then of_queue = {}; lines[queue] = of_queue end
+  local line = of_queue[priority]
+  if not line then line = {}; of_queue[priority] = line end
+  line[#line + 1] = id .. struct.pack('>d', place)
+  count(READY, queue, 1)
+end
+
+local function write_lines()
+  for queue, of_queue in pairs(lines) do
+    for priority, line in pairs(of_queue) do
+      in_pieces('RPUSH', line_key(queue, priority), line)
+      redis.call('ZADD', levels_key(queue), priority, priority)
+    end
+  end
+  lines = {}
+end
+
+local function next_places(n) return redis.call('HINCRBY', META, 'seq', n) - n end
+
+-- Back to the very place it had.
+local function give_back(id, queue, s)
+  redis.call('ZADD', back_key(queue, s.priority), s.place, id)
+  redis.call('ZADD', levels_key(queue), s.priority, s.priority)
+  count(READY, queue, 1)
+end
+
+-- entry: when, outcome, state, length of what the worker said, that, the record.
+local function entry(stamp, outcome, state, body, record)
+  return stamp .. outcome .. state .. struct.pack('>I4', #body) .. body .. record
+end
+
+-- Which ended executions go into the tables, by how much is recorded: 2 all, 1 failures, 0 none. Dead letters always.
+local RECORDED_FROM = {D = 0, W = 0, R = 1, O = 1, C = 2, X = 2, S = 2}
+local FINAL = {C = true, X = true, D = true, W = true}
+
+local function remember_done(now, pairs_, bytes)
+  if #pairs_ == 0 then return end
+  local since = number(redis.call('HGET', META, 'done_since'))
+  local full = redis.call('HINCRBY', META, 'done_bytes', bytes) > DONE_BYTES or redis.call('HLEN', DONE) >= DONE_JOBS
+  if full or now - since > DONE_SECONDS * 1000000 then
+    redis.call('UNLINK', OLDER)
+    if redis.call('EXISTS', DONE) == 1 then redis.call('RENAME', DONE, OLDER) end
+    redis.call('HSET', META, 'done_since', string.format('%.0f', now), 'done_bytes', 0)
+  end
+  in_pieces('HSET', DONE, pairs_)
+  redis.call('EXPIRE', DONE, 2 * DONE_SECONDS)
+end
+
+-- Ends executions: {id, state (bytes), record, unique, outcome, body}. The caller has counted them out of their rooms.
+local function finish(now, ended, level)
+  local ids, unrecorded, done, bytes, keys, stamp = {}, {}, {}, 0, {}, struct.pack('>d', now)
+  for _, one in ipairs(ended) do
+    local to_table, final = level >= RECORDED_FROM[one.outcome], FINAL[one.outcome]
+    local lease_no = string.sub(one.state, 21, 24)
+    local whole = (to_table or final) and entry(stamp, one.outcome, one.state, one.body, one.record)
+    if to_table then
+      unrecorded[#unrecorded + 1] = one.id .. lease_no
+      unrecorded[#unrecorded + 1] = whole
+    end
+    if final then
+      ids[#ids + 1] = one.id
+      local kept = one.outcome .. lease_no
+      if not to_table then kept = kept .. whole end
+      done[#done + 1] = one.id
+      done[#done + 1] = kept
+      bytes = bytes + #kept
+      if one.unique ~= '' then keys[#keys + 1] = one.unique end
+    end
+  end
+  in_pieces('HSET', UNRECORDED, unrecorded)
+  in_pieces('HDEL', JOBS, ids)
+  in_pieces('HDEL', STATE, ids)
+  in_pieces('HDEL', UNIQUE, keys)
+  remember_done(now, done, bytes)
+end
+
+-- Delayed jobs with their due times ({score, id, score, id, ...}), and a word to sleepers when one is due before all others.
+local function wait_until(dues, soonest)
+  if not soonest then return end
+  local next_due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+  in_pieces('ZADD', DELAYED, dues)
+  if not next_due or soonest < tonumber(next_due) then redis.call('PUBLISH', P .. 'wake', '') end
+end
+
+-- Jobs that are due, oldest first: {id, queue, state}. One without a record is dropped by promote.
+local function due_jobs(now)
+  local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', string.format('%.0f', now), 'LIMIT', 0, CHUNK)
+  if #ids == 0 then return {} end
+  local records, states, due = many(JOBS, ids), many(STATE, ids), {}
+  for i, id in ipairs(ids) do
+    local record = records[i] or ''
+    local job = {id = id, exists = record ~= '', state = state_of(record, states[i])}
+    job.queue = names_of(record)
+    due[i] = job
+  end
+  return due
+end
+
+-- To the end of the line, in this order.
+local function promote(now, due)
+  if #due == 0 then return end
+  local ids, states, place = {}, {}, next_places(#due)
+  for i, job in ipairs(due) do
+    ids[i] = job.id
+    if job.exists then
+      local s = job.state
+      place = place + 1
+      s.room, s.place, s.ready_at, s.reason = READY, place, now, ' '
+      states[#states + 1] = job.id
+      states[#states + 1] = packed(s)
+      count(WAITS, job.queue, -1)
+      line_up(job.id, job.queue, s.priority, place)
+    end
+  end
+  in_pieces('ZREM', DELAYED, ids)
+  in_pieces('HSET', STATE, states)
+end
+
+-- Of elements of a line (id and place, 24 bytes) the jobs that are really there: {id, place, own (their state, if any), record}
+local function present(elements)
+  local ids, found = {}, {}
+  for i, element in ipairs(elements) do ids[i] = string.sub(element, 1, 16) end
+  local records, states = many(JOBS, ids), many(STATE, ids)
+  for i, element in ipairs(elements) do
+    local record, own, place = records[i], states[i], string.sub(element, 17)
+    if own and #own ~= STATE_LENGTH then own = nil end
+    local is_there = record and #place == 8
+    if is_there and own then
+      is_there = string.sub(own, 1, 1) == READY and string.sub(own, 3, 10) == place
+    elseif is_there and #record >= 20 then  -- one of garbage is taken at its word: it will be a dead letter
+      is_there = string.sub(record, 9, 16) == place
+    end
+    if is_there then found[#found + 1] = {id = ids[i], place = place, own = own, record = record} end
+  end
+  return found
+end
+
+local function number_of(place) return struct.unpack('>d', place) end
+local function place_of(element) return #element == 24 and number_of(string.sub(element, 17)) or -1 end
+
+-- Of jobs that were given back, those with the smallest places, as elements of a line.
+local function given_back(queue, priority, n)
+  local elements, found = {}, redis.call('ZRANGE', back_key(queue, priority), 0, n - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do elements[#elements + 1] = found[i] .. struct.pack('>d', tonumber(found[i + 1])) end
+  return elements
+end
+
+-- The first n of what was given back (still in its set) and what was popped off the line; the rest of that returns to its head.
+local function merged(line, back, returned, popped, n)
+  local first, gone, i, j = {}, {}, 1, 1
+  while #first < n and (returned[i] or popped[j]) do
+    if returned[i] and (not popped[j] or place_of(returned[i]) < place_of(popped[j])) then
+      first[#first + 1] = returned[i]
+      gone[#gone + 1] = string.sub(returned[i], 1, -9)
+      i = i + 1
+    else
+      first[#first + 1] = popped[j]
+      j = j + 1
+    end
+  end
+  for k = #popped, j, -1 do redis.call('LPUSH', line, popped[k]) end
+  in_pieces('ZREM', back, gone)
+  return first
+end
+
+-- Takes up to n jobs from one priority of a queue, by place.
+local function take_first(queue, priority, n)
+  local line, back, jobs = line_key(queue, priority), back_key(queue, priority), {}
+  while #jobs < n do
+    local wanted = math.min(n - #jobs, CHUNK)
+    local elements = redis.call('LPOP', line, wanted) or {}
+    local returned = given_back(queue, priority, wanted)
+    if #returned > 0 then elements = merged(line, back, returned, elements, wanted) end
+    if #elements == 0 then
+      redis.call('ZREM', levels_key(queue), priority)
+      break
+    end
+    for _, job in ipairs(present(elements)) do jobs[#jobs + 1] = job end
+  end
+  return jobs
+end
+
+-- The state of a job that is claimed now. `job` is one of `take_first`.
+local FIRST_CLAIM = struct.pack('>I2I4I2c1', 1, 1, 0, ' ')
+local function claimed(job, priority, stamp, worker)
+  local own = job.own
+  if own then
+    local attempt, lease_no = struct.unpack('>I2I4', own, 19)
+    local numbers = struct.pack('>I2I4', math.min(attempt + 1, 32767), math.min(lease_no + 1, 2147483647))
+    return LEASED .. string.sub(own, 2, 18) .. numbers .. string.sub(own, 25, 27) .. stamp .. worker
+  end
+  local ready_at = #job.record >= 20 and string.sub(job.record, 1, 8) or stamp
+  return LEASED .. struct.pack('b', priority) .. job.place .. ready_at .. FIRST_CLAIM .. stamp .. worker
+end
+
+-- A job by its id, wherever it is; nil when there is none. `room` may be READY, WAITS or LEASED.
+local function find(id)
+  local record = redis.call('HGET', JOBS, id)
+  if not record then return nil end
+  local job = {id = id, record = record, state = state_of(record, redis.call('HGET', STATE, id))}
+  job.queue, job.unique = names_of(record)
+  job.due = redis.call('ZSCORE', DELAYED, id)
+  return job
+end
+
+-- Takes a waiting job out of its room; its place in a line is left to be passed over, unless it was the last.
+local function take_out(job)
+  local s = job.state
+  if s.room == WAITS then
+    redis.call('ZREM', DELAYED, job.id)
+  else
+    redis.call('ZREM', back_key(job.queue, s.priority), job.id)
+  end
+  count(s.room, job.queue, -1)
+end
+
+-- Lines of a queue without a ready job hold leftovers only.
+local function drop_leftovers(queue)
+  if redis.call('HEXISTS', COUNTS, READY .. ':' .. queue) == 1 then return end
+  for _, priority in ipairs(redis.call('ZRANGE', levels_key(queue), 0, -1)) do
+    redis.call('UNLINK', line_key(queue, priority), back_key(queue, priority))
+  end
+  redis.call('UNLINK', levels_key(queue))
+end
+
+-- The end of a job that waited, as finish takes it, with a lease number of its own.
+local function cancelled(job)
+  local s = job.state
+  s.lease_no, s.worker, s.claimed_at = math.min(s.lease_no + 1, 2147483647), NOBODY, 0
+  return {id = job.id, state = packed(s), record = job.record, unique = job.unique, outcome = 'X', body = ''}
+end
+
+-- The jobs a worker has a lease of.
+local function held_by(worker)
+  local ids, jobs = redis.call('SMEMBERS', held_key(worker)), {}
+  local records, states = many(JOBS, ids), many(STATE, ids)
+  for i, id in ipairs(ids) do
+    local s = records[i] and state_of(records[i], states[i])
+    if s and s.room == LEASED and s.worker == worker then
+      local queue, unique = names_of(records[i])
+      jobs[#jobs + 1] = {id = id, queue = queue, unique = unique, state = s, record = records[i]}
+    end
+  end
+  return jobs
+end
+
+-- A leased job back to its place, its attempt given back; `changed` collects the states to write.
+local function release(job, changed)
+  local s = job.state
+  s.room, s.attempt = READY, math.max(0, s.attempt - 1)
+  changed[#changed + 1] = job.id
+  changed[#changed + 1] = packed(s)
+  count(LEASED, job.queue, -1)
+  give_back(job.id, job.queue, s)
+end

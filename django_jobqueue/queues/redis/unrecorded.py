@@ -1,0 +1,106 @@
+"""From Redis to the tables: what has ended lies in the hash `unrecorded` until its rows are written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+
+from django_jobqueue import failpoints
+from django_jobqueue.queues.base import WORKER_LOST, Move, Settlement
+from django_jobqueue.queues.redis import packed, values
+from django_jobqueue.queues.redis.entries import Entry
+from django_jobqueue.queues.redis.recorder import Recorder
+from django_jobqueue.queues.redis.scripts import Scripts
+
+logger = logging.getLogger("django_jobqueue.queues")
+
+COMPLAINT_SECONDS = 10.0
+LEVELS = {"none": 0, "failures": 1, "all": 2}
+"""How much is recorded. The scripts have the same numbers."""
+_RECORDED_FROM = {Move.DEAD: 0, Move.RETRY: 1, Move.COMPLETED: 2, Move.CANCELLED: 2, Move.SNOOZE: 2}
+_FIELD_SIZE = 20
+_HASH = "unrecorded"
+
+
+class Unrecorded:
+    """What the tables don't have yet. `record` is the option of that name."""
+
+    def __init__(self, scripts: Scripts, recorder: Recorder, record: str) -> None:
+        self.level = LEVELS[record]
+        self._scripts = scripts
+        self._recorder = recorder
+        self._quiet_until = 0.0
+
+    def keeps_words(self, one: Settlement) -> bool:
+        """Whether what the worker says is stored: for the tables, or for `get_result` when they don't get it."""
+        is_over = one.move in (Move.COMPLETED, Move.CANCELLED)
+        return one.move is not Move.RELEASED and (is_over or self.level >= _RECORDED_FROM[one.move])
+
+    def record(self, settlements: Sequence[Settlement], holders: Sequence[bytes]) -> None:
+        """Write what a batch has ended. A dead letter is read back first: it needs the whole job."""
+        entries, dead = [], []
+        for one, holder in zip(settlements, holders, strict=True):
+            if not holder or one.move is Move.RELEASED or self.level < _RECORDED_FROM[one.move]:
+                continue
+            if one.move is Move.DEAD:
+                dead.append(_field(one.reservation.job_id, one.reservation.lease_no))
+            else:
+                entries.append(values.entry(one, holder))
+        if dead:
+            entries += _entries(zip(dead, self._scripts.get_fields(_HASH, dead), strict=True))
+        self._write(entries)
+
+    def record_left_behind(self, older_than: float) -> int:
+        """Write what nobody did within so many seconds: a crash, or a database that did not answer. How many."""
+        cursor, written = b"0", 0
+        while True:
+            cursor, *flat = self._scripts.run("unrecorded", cursor, int(older_than * 1e6))
+            fields = flat[::2]
+            entries = _entries(zip(fields, flat[1::2], strict=True))
+            if not self._write(entries):
+                return written
+            if len(entries) < len(fields):
+                self._throw_away({*fields} - {_field(one.job_id, one.lease_no) for one in entries})
+            written += len(entries)
+            if cursor == b"0":
+                return written
+
+    def _write(self, entries: Sequence[Entry]) -> bool:
+        """False: the database did not answer, and the entries wait for the next `reclaim`."""
+        if not entries:
+            return True
+        failpoints.hit("record.before")
+        try:
+            self._recorder.write(entries)
+        except (DatabaseError, InterfaceError) as error:
+            self._complain(error)
+            return False
+        failpoints.hit("record.committed")
+        self._scripts.delete_fields(_HASH, [_field(one.job_id, one.lease_no) for one in entries])
+        return True
+
+    def _throw_away(self, fields: Iterable[bytes]) -> None:
+        garbage = list(fields)
+        logger.error("%d entries in %s can't be read; they are deleted.", len(garbage), self._scripts.key(_HASH))
+        self._scripts.delete_fields(_HASH, garbage)
+
+    def _complain(self, error: Exception) -> None:
+        """Not for every batch of a busy worker."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + COMPLAINT_SECONDS
+            database = self._recorder.database
+            logger.warning("What has ended waits in Redis for the database %r (%s).", database, error)
+
+
+def _field(job_id: UUID, lease_no: int) -> bytes:
+    return job_id.bytes + lease_no.to_bytes(4, "big")
+
+
+def _entries(pairs: Iterable[tuple[bytes, bytes | None]]) -> list[Entry]:
+    whole = ((UUID(bytes=field[:16]), data) for field, data in pairs if data and len(field) == _FIELD_SIZE)
+    read = (packed.unpack_entry(job_id, data, WORKER_LOST) for job_id, data in whole)
+    return [entry for entry in read if entry is not None]

@@ -1,0 +1,98 @@
+"""What the scripts answer, as the values of the queue interface."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.queues.base import JobSnapshot, QueueStats, Reservation, Room, Settlement
+from django_jobqueue.queues.redis import packed
+from django_jobqueue.queues.redis.entries import Entry
+
+_ROOMS = {b"r": Room.READY, b"d": Room.DELAYED, b"l": Room.LEASED}
+_REASONS = {b"r": "retry", b"s": "snooze", b" ": "scheduled"}
+
+
+def reservation(data: bytes) -> Reservation:
+    state = packed.unpack_state(data)
+    record = packed.unpack_record(data[packed.STATE_SIZE + 16 :])
+    return Reservation(
+        UUID(bytes=data[packed.STATE_SIZE : packed.STATE_SIZE + 16]),
+        state.lease_no,
+        state.attempt,
+        state.crashes,
+        record.queue,
+        state.priority,
+        record.task,
+        record.args,
+        record.max_attempts,
+        record.timeout,
+        record.times_retried,
+        record.created_at,
+        packed.moment(state.claimed_at),
+        state.wait_ms,
+    )
+
+
+def entry(one: Settlement, holder: bytes) -> Entry:
+    """What `packed.unpack_entry` would read back, from what the worker knows already."""
+    job = one.reservation
+    started = job.claimed_at + timedelta(milliseconds=one.start_ms)
+    return Entry(
+        job_id=job.job_id,
+        lease_no=job.lease_no,
+        attempt=job.attempt,
+        crashes=job.crashes,
+        queue=job.queue,
+        priority=job.priority,
+        task=job.task,
+        args=job.args,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+        unique_key=None,
+        concurrency_key="",
+        times_retried=job.times_retried,
+        outcome=packed.OUTCOMES[packed.LETTERS[one.move]],
+        dead_reason=None,
+        result=one.result,
+        error=one.error,
+        wait_ms=job.wait_ms + one.start_ms,
+        run_ms=one.run_ms,
+        memory_kb=one.memory_kb,
+        worker_id=UUID(bytes=holder),
+        created_at=job.created_at,
+        started_at=started,
+        finished_at=started + timedelta(milliseconds=one.run_ms),
+    )
+
+
+def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: bytes) -> JobSnapshot:
+    room = _ROOMS.get(state.room, Room.READY)
+    is_running, is_delayed = room is Room.LEASED, room is Room.DELAYED
+    reason = _REASONS.get(state.reason, "") if is_delayed else ""
+    is_retrying = reason == "retry" if is_delayed else state.attempt > 0
+    waiting = JobStatus.RETRYING if is_retrying else JobStatus.PENDING
+    return JobSnapshot(
+        job_id=job_id,
+        room=room,
+        status=JobStatus.PROCESSING if is_running else waiting,
+        queue=record.queue,
+        task=record.task,
+        args=record.args,
+        priority=state.priority,
+        attempt=state.attempt,
+        lease_no=state.lease_no,
+        max_attempts=record.max_attempts,
+        created_at=record.created_at,
+        reason=reason,
+        due_at=packed.moment(float(due)) if due else None,
+        worker_id=state.worker_id if is_running else None,
+        claimed_at=packed.moment(state.claimed_at) if is_running else None,
+    )
+
+
+def stats(row: tuple[bytes, int, int, int, bytes]) -> QueueStats:
+    """How a queue is; its dead letters are in the tables."""
+    name, ready, delayed, running, oldest = row
+    return QueueStats(name.decode(), ready, delayed, running, 0, int(oldest) / 1e6)

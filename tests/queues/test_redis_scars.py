@@ -1,0 +1,427 @@
+"""What only the Redis store can be asked: its garbage, its limits, and what happens between it and the tables."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from django.db import OperationalError
+from redis.crc import key_slot
+
+from django_jobqueue.exceptions import EnqueueError, JobQueueError, QueueFull
+from django_jobqueue.jobs.ids import uuid7
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.models import DeadLetterJob, JobHistory, WorkerProcess
+from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
+from django_jobqueue.queues.redis import RedisQueue, packed
+from django_jobqueue.queues.redis.connection import Connection
+from django_jobqueue.queues.redis.scripts import KEYS
+from django_jobqueue.workers.worker import Worker
+from tests.queues.hooks import HOUR, claim, claim_one, ids, job, jobs, joined, push_and_claim, settle, wait_for
+from tests.queues.redis_store import PREFIX, key, open_queue
+from tests.testapp.tasks import noop
+
+pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def make_queue():
+    made = []
+
+    def make(**options):
+        queue = open_queue("redis", **options)
+        if not made:
+            queue.connection.client.flushdb()
+        made.append(queue)
+        return queue
+
+    yield make
+    for queue in made:
+        queue.close()
+
+
+@pytest.fixture
+def queue(make_queue):
+    return make_queue()
+
+
+@pytest.fixture
+def client(queue):
+    return queue.connection.client
+
+
+def everything(client):
+    """All that is on the server."""
+    return {name: client.dump(name) for name in client.keys("*")}
+
+
+# -- keys of the wrong type --------------------------------------------------------------------------------------------
+
+
+def verbs(queue, worker, held, waiting):
+    """A call of each verb that writes."""
+    return {
+        "push": lambda: queue.push(job()),
+        "exchange": lambda: queue.exchange([Settlement(held, Move.COMPLETED)], ["default"], 5, worker),
+        "cancel": lambda: queue.cancel(waiting),
+        "reprioritize": lambda: queue.reprioritize(waiting, 9),
+        "run_now": lambda: queue.run_now(waiting),
+        "clear": lambda: queue.clear(),
+        "join": lambda: queue.join(WorkerIdentity()),
+        "heartbeat": lambda: queue.heartbeat(worker),
+        "leave": lambda: queue.leave(worker),
+        "reclaim": lambda: queue.reclaim(),
+    }
+
+
+VERBS = list(verbs(None, None, None, None))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_of_the_wrong_type_is_named_and_nothing_is_half_done(queue, client, name, verb):
+    worker = joined(queue)
+    held = push_and_claim(queue, worker=worker)
+    waiting = job(delay=HOUR)
+    queue.push(waiting, *jobs(2))
+    client.delete(key(name))
+    client.rpush(key(name), "of somebody else")
+    before = everything(client)
+    with pytest.raises(JobQueueError, match=name):
+        verbs(queue, worker, held, waiting.id)[verb]()
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize("name", ["levels:default", "line:default:0", "back:default:0"])
+@pytest.mark.parametrize("verb", ["push", "exchange", "clear", "reprioritize"])
+def test_a_line_of_the_wrong_type_is_named_and_nothing_is_half_done(queue, client, name, verb):
+    worker = joined(queue)
+    held = push_and_claim(queue, worker=worker)
+    waiting = job()
+    queue.push(waiting, job())
+    client.delete(key(name))
+    client.set(key(name), "of somebody else")
+    before = everything(client)
+    with pytest.raises(JobQueueError, match=name):
+        verbs(queue, worker, held, waiting.id)[verb]()
+    assert everything(client) == before
+
+
+# -- garbage in the right keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"\xff" * 19, b"\x00" * 40, b"\xff" * 500], ids=len)
+def test_p9_a_record_nobody_can_read_is_claimed_and_can_die(queue, client, garbage):
+    broken, fine = job(), job()
+    queue.push(broken, fine)
+    place = client.hget(key("jobs"), broken.id.bytes)[8:16]
+    if len(garbage) >= 16:
+        garbage = garbage[:8] + place + garbage[16:]
+    client.hset(key("jobs"), broken.id.bytes, garbage)
+    worker = joined(queue)
+    assert queue.find(broken.id) is not None
+    queue.peek()
+    line = wait_for(lambda: claim(queue, 5, worker), 3)
+    assert fine.id in ids(line)
+    for one in line:
+        assert settle(queue, one, Move.DEAD, reason="unknown_task")
+    assert claim(queue, 5, worker) == []
+    queue.clear()
+    queue.reclaim()
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"\xff" * 51, b"\x00" * 51, b"r" * 200], ids=len)
+def test_p9_a_state_of_garbage_stops_nobody(queue, client, garbage):
+    broken, fine = job(), job()
+    queue.push(broken, fine)
+    client.hset(key("state"), broken.id.bytes, garbage)
+    assert fine.id in ids(claim(queue, 5))
+    queue.find(broken.id)
+    queue.cancel(broken.id)
+
+
+def test_p9_members_of_garbage_in_a_line_and_among_the_delayed_stop_nobody(queue, client):
+    payload = job()
+    client.rpush(key("line:default:0"), b"", b"short", b"\xff" * 24, b"x" * 300)
+    client.zadd(key("levels:default"), {b"0": 0, b"nonsense": 5})
+    client.zadd(key("delayed"), {b"short": 1, b"\xff" * 16: 2})
+    client.zadd(key("workers"), {b"short": 1})
+    queue.push(payload)
+    queue.reclaim()
+    assert ids(claim(queue, 5)) == [payload.id]
+
+
+def test_p9_an_entry_of_garbage_is_thrown_away_and_the_others_are_recorded(queue, client, monkeypatch):
+    monkeypatch.setattr(queue._recorder, "write", out_of_order)
+    mine = push_and_claim(queue)
+    assert settle(queue, mine)
+    client.hset(key("unrecorded"), b"x" * 20, b"garbage")
+    client.hset(key("unrecorded"), b"y", b"\xff" * 300)
+    monkeypatch.undo()
+    queue._unrecorded.record_left_behind(0)
+    assert JobHistory.objects.get().job_id == mine.job_id
+    assert client.hlen(key("unrecorded")) == 0
+
+
+def out_of_order(entries):
+    raise OperationalError("the database is down")
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["{}:\n", "{other}", "x" * 10_240, "", "ü", "a:b"])
+def test_a_name_no_queue_can_have_is_just_empty(queue, name):
+    queue.push(job())
+    assert queue.reserve([name], 5, joined(queue)) == []
+    assert queue.peek(name) is None
+    assert queue.stats(name) == []
+    assert queue.clear(name) == 0
+
+
+def test_all_keys_of_a_store_are_in_one_slot_of_a_cluster(queue, client):
+
+    held = push_and_claim(queue)
+    assert settle(queue, held, Move.RELEASED)
+    queue.push(*jobs(2), job(delay=HOUR, unique_key="k"), job(queue="other", priority=50))
+    claim_one(queue)
+    slots = {key_slot(name) for name in client.keys("*")}
+    assert len(slots) == 1
+    assert slots == {key_slot(name.encode()) for name in queue._scripts.keys}
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def test_p10_a_server_that_forgot_its_scripts_is_told_again(queue, client):
+    queue.push(job())
+    client.script_flush()
+    assert claim_one(queue) is not None
+
+
+@pytest.fixture
+def full(client):
+    """Nothing more fits into the server's memory."""
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+    yield
+    client.config_set("maxmemory", 0)
+
+
+def test_p9_a_full_server_says_so_and_stores_nothing_by_half(queue, client, full):
+    with pytest.raises(QueueFull, match="memory"):
+        queue.push(*jobs(50))
+    assert queue.size() == 0
+    assert client.keys("*") == []
+
+
+def test_p10_a_full_server_is_emptied_by_its_workers(queue, client):
+    queue.push(*jobs(5))
+    worker = joined(queue)
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+    try:
+        line = claim(queue, 5, worker)
+        assert len(line) == 5
+        assert all(queue.settle([Settlement(one, Move.COMPLETED) for one in line]))
+        assert queue.heartbeat(worker)
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_p10_flushall_under_load_costs_the_jobs_and_not_the_worker(queue, client):
+    worker = Worker(queue, ["default"])
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        queue.push(*jobs(200))
+        assert wait_for(lambda: worker.counters.by_move[Move.DEAD] > 0, 10)
+        client.flushdb()
+        payload = JobPayload.create(noop)
+        queue.push(payload)
+        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists(), 5)
+    finally:
+        worker.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_both_protocols_say_the_same(queue, client, protocol):
+    url = os.environ["JOBQUEUE_TEST_REDIS_URL"]
+    number = client.connection_pool.connection_kwargs.get("db", 0)
+    other = RedisQueue("redis", Connection({"url": f"{url}?db={number}&protocol={protocol}"}), prefix=PREFIX)
+    try:
+        assert other.connection.client.connection_pool.connection_kwargs["protocol"] == protocol
+        mine, delayed = job(), job(delay=HOUR)
+        assert other.push(mine, delayed) == [mine.id, delayed.id]
+        assert other.peek().job_id == mine.id
+        assert other.find(delayed.id).reason == "scheduled"
+        held = claim_one(other)
+        assert [row[1:4] for row in other.stats()] == [(0, 1, 1)]
+        assert settle(other, held, Move.DEAD, reason="exhausted")
+        assert DeadLetterJob.objects.get().id == mine.id
+        assert other.clear() == 1
+    finally:
+        other.close()
+
+
+def test_a_push_is_cut_by_size_too(queue, client):
+    large = [job(args='{"args":["' + "x" * 200_000 + '"],"kwargs":{}}') for _ in range(3)]
+    before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django_jobqueue.queues.redis.packed.COMPRESS_FROM", 10**9)
+        patch.setattr("django_jobqueue.queues.redis.queue.PUSH_BYTES", 450_000)
+        assert queue.push(*large) == [one.id for one in large]
+    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 2
+    assert ids(claim(queue, 3)) == [one.id for one in large]
+
+
+def test_long_arguments_are_stored_shorter_and_come_back_whole(queue, client):
+    long = job(args='{"args":["' + "all work and no play " * 2_000 + '"],"kwargs":{}}')
+    queue.push(long)
+    assert client.hstrlen(key("jobs"), long.id.bytes) < len(long.args) / 20
+    assert claim_one(queue).args == long.args
+
+
+def test_p9_a_compressed_bomb_is_not_unpacked(queue, client):
+    bomb = job(args='{"args":["' + "x" * 100_000 + '"],"kwargs":{}}')
+    queue.push(bomb)
+    record = client.hget(key("jobs"), bomb.id.bytes)
+    body = packed._HEAD.size + len("default")
+    claims_less = record[: body + 18] + (50).to_bytes(4, "big") + record[body + 22 :]
+    assert packed._BODY.unpack_from(claims_less, body)[-1] == 50
+    client.hset(key("jobs"), bomb.id.bytes, claims_less)
+    mine = claim_one(queue)
+    assert (mine.job_id, mine.task, mine.args) == (bomb.id, "", "")
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+RECORDED = {
+    "all": {"completed", "cancelled", "retrying", "snoozed", "failed"},
+    "failures": {"retrying", "failed"},
+    "none": {"failed"},
+}
+
+
+@pytest.mark.parametrize("record", RECORDED)
+def test_what_is_recorded(make_queue, record):
+    queue = make_queue(record=record)
+    for move in (Move.COMPLETED, Move.CANCELLED, Move.RETRY, Move.SNOOZE, Move.DEAD, Move.RELEASED):
+        assert settle(queue, push_and_claim(queue), move, delay=HOUR, reason="exhausted")
+    rows = set(JobHistory.objects.filter(store="redis").values_list("outcome", flat=True))
+    assert rows == RECORDED[record] if record != "none" else rows <= RECORDED["none"]
+    assert DeadLetterJob.objects.get().store == "redis"
+
+
+@pytest.mark.parametrize("record", ["all", "failures", "none"])
+def test_the_result_of_a_finished_job_is_known_in_every_mode(make_queue, record):
+    queue = make_queue(record=record)
+    mine = push_and_claim(queue)
+    assert queue.settle([Settlement(mine, Move.COMPLETED, result="[1, 2]", run_ms=7)]) == [True]
+    kept = queue.finished(mine.job_id)
+    if record == "all":
+        assert kept is None
+        assert JobHistory.objects.get().result == "[1, 2]"
+    else:
+        assert (kept.result, kept.run_ms, kept.outcome) == ("[1, 2]", 7, "completed")
+        assert queue.connection.client.ttl(key("done")) > 0
+
+
+def test_p11_what_a_database_outage_kept_from_the_tables_is_written_later(queue, client, monkeypatch):
+    write = queue._recorder.write
+    monkeypatch.setattr(queue._recorder, "write", out_of_order)
+    done, dead = push_and_claim(queue), push_and_claim(queue)
+    assert settle(queue, done)
+    assert settle(queue, dead, Move.DEAD, reason="exhausted")
+    assert queue.finished(done.job_id).outcome == "completed"
+    assert client.hlen(key("unrecorded")) == 2
+    monkeypatch.setattr(queue._recorder, "write", write)
+    monkeypatch.setattr("django_jobqueue.queues.redis.queue.LEFT_BEHIND_SECONDS", 0)
+    queue.reclaim()
+    assert client.hlen(key("unrecorded")) == 0
+    assert set(JobHistory.objects.values_list("outcome", flat=True)) == {"completed", "failed"}
+    assert DeadLetterJob.objects.get().id == dead.job_id
+
+
+def test_p11_writing_the_record_twice_changes_nothing(queue, client, monkeypatch):
+    mine = push_and_claim(queue)
+    monkeypatch.setattr(queue._scripts, "delete_fields", lambda *_: None)
+    assert settle(queue, mine, Move.DEAD, reason="exhausted")
+    assert client.hlen(key("unrecorded")) == 1
+    before = list(JobHistory.objects.values()), list(DeadLetterJob.objects.values())
+    monkeypatch.undo()
+    queue._unrecorded.record_left_behind(0)
+    assert (list(JobHistory.objects.values()), list(DeadLetterJob.objects.values())) == before
+    assert client.hlen(key("unrecorded")) == 0
+
+
+def test_p3_a_settlement_whose_lease_was_lost_leaves_no_dead_letter_of_a_living_job(queue, client):
+    worker = joined(queue)
+    mine = push_and_claim(queue, worker=worker)
+    client.zadd(key("workers"), {worker.bytes: 1})
+    assert queue.reclaim() == 1
+    assert not settle(queue, mine, Move.DEAD, reason="exhausted")
+    assert DeadLetterJob.objects.count() == 0
+    assert queue.find(mine.job_id) is not None
+
+
+def test_p1_a_finished_job_pushed_again_does_not_run_again(make_queue):
+    for record in ("all", "none"):
+        queue = make_queue(record=record)
+        payload = job()
+        queue.push(payload)
+        assert settle(queue, claim_one(queue))
+        assert queue.push(payload) == [payload.id]
+        assert claim(queue, 5) == []
+
+
+def test_p1_finished_jobs_are_forgotten_by_number_and_by_age(queue, client):
+    finished = [push_and_claim(queue) for _ in range(3)]
+    assert settle(queue, finished[0])
+    client.hset(key("meta"), "done_since", 1)
+    assert settle(queue, finished[1])
+    assert [client.hexists(key("older"), one.job_id.bytes) for one in finished[:2]] == [True, False]
+    client.hset(key("meta"), "done_since", 1)
+    assert settle(queue, finished[2])
+    assert [client.hexists(key("older"), one.job_id.bytes) for one in finished] == [False, True, False]
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_seen_in_the_table_from_beginning_to_end(queue, client):
+    me = WorkerIdentity(name="w", queues=("a",))
+    queue.join(me)
+    assert WorkerProcess.objects.get().store == "redis"
+    assert queue.heartbeat(me.id)
+    queue.leave(me.id)
+    assert WorkerProcess.objects.get().state == WorkerProcess.State.STOPPED
+
+
+def test_a_worker_whose_database_is_down_works_all_the_same(queue, monkeypatch):
+    monkeypatch.setattr(queue._register, "_create", out_of_order)
+    worker = joined(queue)
+    queue.push(job())
+    assert claim_one(queue, worker) is not None
+    monkeypatch.undo()
+    assert queue.heartbeat(worker)
+    assert WorkerProcess.objects.get().id == worker
+
+
+def test_enqueue_on_a_server_that_is_gone_says_so(make_queue):
+
+    nowhere = RedisQueue("redis", Connection({"url": "unix:///nowhere/redis.sock"}))
+    with pytest.raises(EnqueueError, match="did not store"):
+        nowhere.push(job())
+
+
+def test_cancelled_places_in_a_long_line_are_passed_over(queue, client):
+    gone, last = jobs(2_500), job()
+    queue.push(*gone, last)
+    for payload in gone:
+        assert queue.cancel(payload.id)
+    assert queue.peek().job_id == last.id
+    assert ids(claim(queue, 1)) == [last.id]
+    assert queue.cancel(uuid7()) is False

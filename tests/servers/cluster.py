@@ -1,0 +1,75 @@
+"""Three nodes of a cluster without replicas. A node needs TCP, so this one is on loopback ports instead of sockets."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+from tests.servers.redis import durability, find_redis, title, within_reach
+from tests.servers.rooms import LOOPBACK, START_TIMEOUT, Missing, Room, ask
+
+NODES = 3
+SLOTS = 16384
+NODE_TIMEOUT = 500  # milliseconds; also how often nodes gossip, so it decides how soon all know all
+PATIENCE = 60_000  # milliseconds, once they do: a node of a busy machine that is slow to answer is not dead
+
+
+def start_cluster(room: Room) -> dict[str, str]:
+    """Nodes that are about to form a cluster; it serves in two seconds, see `wait_for_cluster`."""
+    binary = within_reach(room, find_redis())
+    ports, buses = free_ports(NODES), free_ports(NODES)
+    for number, (port, bus) in enumerate(zip(ports, buses, strict=True)):
+        directory = room.path / f"node{number}"
+        options = (
+            f"--port {port} --cluster-port {bus} --bind {LOOPBACK} --save {durability(room)} --dir {directory} "
+            f"--cluster-enabled yes --cluster-node-timeout {NODE_TIMEOUT}"
+        )
+        room.make(directory)
+        room.serve([binary, *options.split()], ready=lambda port=port: ask(port, b"PING\r\n").startswith(b"+PONG"))
+    for number, port in enumerate(ports):
+        first, last = SLOTS * number // NODES, SLOTS * (number + 1) // NODES - 1
+        command(port, f"CLUSTER SET-CONFIG-EPOCH {number + 1}")
+        command(port, f"CLUSTER ADDSLOTSRANGE {first} {last}")
+        command(ports[0], f"CLUSTER MEET {LOOPBACK} {port} {buses[number]}")
+    return {"url": f"redis://{LOOPBACK}:{ports[0]}", "version": f"{title(binary)}, {NODES} nodes"}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody uses. All are held until the last is known: the system would give the same one again."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def command(port: int, text: str) -> None:
+    if not (answer := ask(port, f"{text}\r\n".encode())).startswith(b"+OK"):
+        raise Missing(f"{text}: {answer.decode(errors='replace').strip()}")
+
+
+def wait_for_cluster(url: str) -> None:
+    """Until every node says that the cluster serves.
+
+    A primary waits two seconds after its start before it says so, whatever its configuration. Whoever needs the
+    cluster waits for the rest of them; nobody else does.
+    """
+    first, deadline = urlsplit(url).port, time.monotonic() + START_TIMEOUT
+    while not all_serve(first):
+        if time.monotonic() > deadline:
+            raise Missing(f"the cluster does not serve after {START_TIMEOUT:.0f} s")
+        time.sleep(0.02)
+    for port in ports_of(first):
+        command(port, f"CONFIG SET cluster-node-timeout {PATIENCE}")
+
+
+def all_serve(first: int) -> bool:
+    known = ports_of(first)
+    return len(known) >= NODES and all(b"cluster_state:ok" in ask(port, b"CLUSTER INFO\r\n") for port in known)
+
+
+def ports_of(first: int) -> list[int]:
+    return [int(port) for port in re.findall(rb" [^ ]*:(\d+)@\d+", ask(first, b"CLUSTER NODES\r\n"))]
