@@ -23,6 +23,7 @@ from django_jobqueue.compat import (
     TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
+    blank_result,
     task_enqueued,
 )
 from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS
@@ -173,17 +174,4 @@ def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) 
 
 def _ready_result(task: Any, payload: JobPayload, alias: str, now: Any) -> TaskResult:
     args, kwargs = decode_call(payload.args)
-    return TaskResult(
-        task=task,
-        id=str(payload.id),
-        status=TaskResultStatus.READY,
-        enqueued_at=now,
-        started_at=None,
-        finished_at=None,
-        last_attempted_at=None,
-        args=args,
-        kwargs=kwargs,
-        backend=alias,
-        errors=[],
-        worker_ids=[],
-    )
+    return blank_result(alias, payload.id, task, TaskResultStatus.READY, args, kwargs, now)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import django
+from django.conf import settings
+from django.utils import timezone
 
 HAS_CORE_TASKS = django.VERSION >= (6, 0)
 
@@ -39,6 +43,42 @@ def backend_of(alias: str) -> Any:
     return task_backends[alias]
 
 
+def blank_result(
+    alias: str,
+    job_id: UUID,
+    task: Any,
+    status: TaskResultStatus,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    enqueued_at: datetime | None,
+) -> TaskResult:
+    """A `TaskResult` that has not started. Its arguments come from the codec, so they are not normalised once more."""
+    result: TaskResult = object.__new__(TaskResult)
+    # One by one and not with `_set`: this is on the path of every job.
+    put = object.__setattr__
+    put(result, "task", task)
+    put(result, "id", str(job_id))
+    put(result, "status", status)
+    put(result, "enqueued_at", as_django_tells_it(enqueued_at))
+    put(result, "started_at", None)
+    put(result, "finished_at", None)
+    put(result, "last_attempted_at", None)
+    put(result, "args", args)
+    put(result, "kwargs", kwargs)
+    put(result, "backend", alias)
+    put(result, "errors", [])
+    put(result, "worker_ids", [])
+    put(result, "_return_value", None)
+    return result
+
+
+def as_django_tells_it(moment: datetime | None) -> datetime | None:
+    """With USE_TZ off, Django's times are local ones without a zone."""
+    if settings.USE_TZ or moment is None or moment.tzinfo is None:
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
+
+
 __all__ = [
     "HAS_CORE_TASKS",
     "TASK_FRAMEWORK_APP",
@@ -52,7 +92,9 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "as_django_tells_it",
     "backend_of",
+    "blank_result",
     "normalize_json",
     "task_backends",
     "task_enqueued",

@@ -9,10 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.utils import timezone
-
-from django_jobqueue.compat import BaseTask, TaskError, TaskResult, TaskResultStatus
+from django_jobqueue.compat import BaseTask, TaskError, TaskResult, TaskResultStatus, as_django_tells_it, blank_result
 from django_jobqueue.exceptions import PayloadError, UnknownTask
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.jobs.registry import lookup
@@ -107,7 +104,7 @@ def _ended(queue: Queue, ended: Any, runs: Sequence[JobHistory]) -> TaskResult:
         worker_id=ended.worker_id,
         enqueued_at=ended.created_at,
         started_at=ended.started_at,
-        finished_at=_as_django_tells_it(ended.finished_at) or ended.finished_at,
+        finished_at=as_django_tells_it(ended.finished_at) or ended.finished_at,
     )
     return _over(queue, [*(run for run in runs if run.lease_no < last.lease_no), last])
 
@@ -123,15 +120,8 @@ def _add_runs(result: TaskResult, runs: Sequence[JobHistory]) -> None:
 
 
 def _started(result: TaskResult, moment: datetime | None) -> None:
-    moment = _as_django_tells_it(moment)
+    moment = as_django_tells_it(moment)
     _set(result, started_at=result.started_at or moment, last_attempted_at=moment)
-
-
-def _as_django_tells_it(moment: datetime | None) -> datetime | None:
-    """With USE_TZ off, Django's times are local ones without a zone."""
-    if settings.USE_TZ or moment is None or moment.tzinfo is None:
-        return moment
-    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def running_result(
@@ -183,35 +173,6 @@ def _result(
     except PayloadError:  # shown in the dead letter as it is; here it only must not hide the job
         positional, named = [], {}
     return blank_result(alias, job_id, task, status, positional, named, enqueued_at)
-
-
-def blank_result(
-    alias: str,
-    job_id: UUID,
-    task: Any,
-    status: TaskResultStatus,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    enqueued_at: datetime | None,
-) -> TaskResult:
-    """A `TaskResult` that has not started. Its arguments come from the codec, so they are not normalised once more."""
-    result: TaskResult = object.__new__(TaskResult)
-    # One by one and not with `_set`: this is on the path of every job.
-    put = object.__setattr__
-    put(result, "task", task)
-    put(result, "id", str(job_id))
-    put(result, "status", status)
-    put(result, "enqueued_at", _as_django_tells_it(enqueued_at))
-    put(result, "started_at", None)
-    put(result, "finished_at", None)
-    put(result, "last_attempted_at", None)
-    put(result, "args", args)
-    put(result, "kwargs", kwargs)
-    put(result, "backend", alias)
-    put(result, "errors", [])
-    put(result, "worker_ids", [])
-    put(result, "_return_value", None)
-    return result
 
 
 def _set(target: Any, **values: Any) -> None:

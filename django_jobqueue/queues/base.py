@@ -270,6 +270,10 @@ class Queue(ABC):
     def wake(self) -> None:  # noqa: B027 (a store without a channel has nothing to do)
         """End a `wait` of this process at once, from any thread. Used when a worker is told to stop."""
 
+    def server(self) -> dict[str, Any]:
+        """How the store's own server is, by name; empty for a store in the project's database. Raises as `stats`."""
+        return {}
+
     def bring_in(self) -> None:  # noqa: B027
         """Make ready what was pushed in the transaction that is open. For tests, whose transactions never commit."""
 

@@ -169,8 +169,8 @@ class Processes:
         """The whole life of a child process."""
         watched, held = self._lifeline
         os.close(held)  # or it would keep itself and the others alive
-        for number in _SIGNALS:  # what is set after its own handlers: its last moments, and never those of the parent
-            signal.signal(number, signal.SIG_IGN)
+        for number in _SIGNALS:  # what comes back when its own handlers go: never those of the parent
+            signal.signal(number, _heed_not)  # not SIG_IGN, which would drop a signal that waits since the fork
         with StopSignals(is_child=True) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             threading.Thread(target=_follow, args=(watched,), name="jobqueue-lifeline", daemon=True).start()
@@ -185,6 +185,10 @@ class Processes:
 
 
 _SIGNALS = {*STOP_SIGNALS, HURRY_SIGNAL}
+
+
+def _heed_not(number: int, frame: FrameType | None) -> None:
+    """A child in its last moments has been told enough."""
 
 
 def _fork_context() -> Any:

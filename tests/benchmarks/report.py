@@ -70,16 +70,12 @@ def sizes(store: dict[str, Any]) -> str:
 
 
 def counted(store: dict[str, Any]) -> str:
-    rows = [
-        (
-            system,
-            what,
-            f"{figures['wal_bytes']:,.0f}" if "wal_bytes" in figures else "",
-            f"{figures['round_trips']:.3f}",
-        )
-        for system, whats in store["counted"].items()
-        for what, figures in whats.items()
-    ]
+    found = [(system, what, figures) for system, whats in store["counted"].items() for what, figures in whats.items()]
+    trips = [(system, what, f"{figures['round_trips']:.3f}") for system, what, figures in found]
+    if any("wal_bytes" not in figures for *_, figures in found):
+        return table(("system", "what", "round trips/job"), trips)
+    written = [f"{figures['wal_bytes']:,.0f}" for *_, figures in found]
+    rows = [(*row[:2], size, row[2]) for row, size in zip(trips, written, strict=True)]
     return table(("system", "what", "WAL bytes/job", "round trips/job"), rows)
 
 

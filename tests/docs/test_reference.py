@@ -75,14 +75,33 @@ def first_words(table: Iterable[list[str]]) -> set[str]:
 
 
 def test_every_setting_is_listed_with_its_default():
-    listed = {code(row[0])[0]: ast.literal_eval(code(row[1])[0]) for row in rows(section(read(SETTINGS), "JOBQUEUE"))}
-    assert listed == {field.name: field.default for field in fields(conf.Conf)}
+    assert defaults(section(read(SETTINGS), "JOBQUEUE")) == {field.name: field.default for field in fields(conf.Conf)}
 
 
 def test_every_backend_option_is_listed():
-    listed = {code(row[0])[0]: ast.literal_eval(code(row[1])[0]) for row in rows(section(read(SETTINGS), "OPTIONS"))}
-    assert listed == {"database": "default", "lease": DEFAULT_LEASE}
-    assert listed.keys() == conf.BACKEND_OPTIONS
+    common, of_redis = section(read(SETTINGS), "OPTIONS").split("### More OPTIONS of RedisBackend")
+    assert defaults(common) == {"database": "default", "lease": DEFAULT_LEASE}
+    assert defaults(common).keys() == conf.BACKEND_OPTIONS
+    assert defaults(of_redis) == {
+        "connection": conf.DEFAULT_CONNECTION,
+        "url": None,
+        "connection_factory": None,
+        "record": conf.RECORD[0],
+        "on_commit": conf.ON_COMMIT[0],
+        "prefix": conf.DEFAULT_PREFIX,
+    }
+    assert defaults(of_redis).keys() == conf.REDIS_OPTIONS - conf.BACKEND_OPTIONS
+
+
+def test_every_word_of_an_option_is_listed():
+    text = section(read(SETTINGS), "OPTIONS")
+    for option, words in (("record", conf.RECORD), ("on_commit", conf.ON_COMMIT)):
+        [meaning] = [row[2] for row in rows(text) if row[0] == f"`{option}`"]
+        assert {word.strip('"') for word in code(meaning) if word.startswith('"')} == set(words)
+
+
+def defaults(text: str) -> dict[str, object]:
+    return {code(row[0])[0]: ast.literal_eval(code(row[1])[0]) for row in rows(text)}
 
 
 def test_every_command_is_listed():

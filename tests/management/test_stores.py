@@ -58,6 +58,8 @@ def test_status_shows_all_stores_or_one(fast, default):
     assert text.index("slow-worker") < text.index("fast:") < text.index("quick") < text.index("quick-worker")
     mine, theirs = run_json("queue_status")["stores"]
     assert (mine["backend"], mine["problem"], theirs["backend"]) == ("default", "", "fast")
+    assert (mine["server"], theirs["server"]["role"]) == ({}, "primary")
+    assert "connections in use; answers in" in run("queue_status", backend="fast")
     assert [worker["name"] for worker in theirs["workers"]] == ["quick-worker"]
     counts = {row["queue"]: (row["ready"], row["dead"]) for row in theirs["queues"]}
     assert counts == {"quick": (1, 0), "bad": (0, 1)}

@@ -40,6 +40,7 @@ TEXTS = {
     "OOM command not allowed when used memory > 'maxmemory'.": QueueFull,
     "ERR Error running script (call to f_1): @user_script:3: @user_script: 3: -OOM command not allowed": QueueFull,
     "ERR Error running script (call to f_1): @user_script:3: @user_script: 3: -READONLY You can't": StoreUnavailable,
+    "ERR Error running script (call to f_1): @user_script: 1: The user executing the script can't": StoreUnavailable,
     "WRONGTYPE Operation against a key holding the wrong kind of value": StoreError,
     "MOVED 3999 127.0.0.1:6381": StoreError,
     "CROSSSLOT Keys in request don't hash to the same slot": StoreError,
@@ -67,8 +68,8 @@ class TestTranslation:
             redis.TimeoutError("Timeout reading from socket"),
             redis.exceptions.ClusterError("TTL exhausted."),
             redis.exceptions.SlotNotCoveredError('Slot "3999" is not covered by the cluster.'),
-            redis.RedisClusterException("Redis Cluster cannot be connected."),
-            redis.exceptions.MaxConnectionsError("Too many connections"),
+            redis.exceptions.RedisClusterException("Redis Cluster cannot be connected."),
+            redis.ConnectionError("Too many connections"),
             redis.exceptions.ChildDeadlockedError(),
             redis.sentinel.MasterNotFoundError("No master found"),
             redis.exceptions.InvalidResponse("Protocol Error"),
@@ -188,6 +189,11 @@ class TestAServerInTrouble:
         guest = open_connection(url=f"{server.url}?username=guest&password=right")
         assert "(NOPERM)" in self.fails(guest, StoreUnavailable, "SET", "a", "b")
         self.fails(open_connection(url=f"{server.url}?username=guest&password=wrong"), StoreUnavailable, "PING")
+
+    def test_it_refuses_a_command_in_a_script(self, server, own, open_connection):
+        own.client.acl_setuser("guest", enabled=True, nopass=True, commands=["+eval", "+get"], keys=["*"])
+        guest = open_connection(url=f"{server.url}?username=guest&password=x")
+        assert "(NOPERM)" in self.fails(guest, StoreUnavailable, "EVAL", "return redis.call('SET', 'a', 'b')", 0)
 
     def test_it_dies_and_comes_back(self, server, own):
         assert own.client.set("a", "b")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from django_jobqueue.exceptions import STORE_ERRORS
@@ -47,6 +48,7 @@ class Report:
     backend: str
     queues: list[QueueStats] = field(default_factory=list)
     workers: list[dict[str, Any]] = field(default_factory=list)
+    server: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     known: set[str] = field(default_factory=set)
 
@@ -55,6 +57,7 @@ class Report:
             "backend": self.backend,
             "queues": [row._asdict() for row in self.queues],
             "workers": self.workers,
+            "server": self.server,
             "problem": self.problem,
         }
 
@@ -66,6 +69,7 @@ def report_of(queue: Queue, name: str | None) -> Report:
         is_dead = arguments.is_dead_letter_queue(queue, name)
         report.queues = queue.stats(source_queue(name) if is_dead and name else name)
         report.workers = _workers(queue)
+        report.server = queue.server()
     except STORE_ERRORS as error:
         report.problem = arguments.no_answer(queue, error)
     return report
@@ -76,7 +80,17 @@ def _text(report: Report, alone: bool) -> str:
         return report.problem
     jobs = _queue_table(report.queues) if report.queues else "No jobs."
     workers = _worker_table(report.workers) if report.workers else "No workers. `queue_work` starts one."
-    return "\n".join([*([] if alone else [f"{report.backend}:"]), jobs, "", workers])
+    server = [_server_line(report.server)] if report.server else []
+    return "\n".join([*([] if alone else [f"{report.backend}:"]), jobs, "", workers, *server])
+
+
+def _server_line(server: dict[str, Any]) -> str:
+    most = filesizeformat(server["max_memory"]) if server["max_memory"] else "no limit"
+    return (
+        f"\n{server['kind'].capitalize()} {server['version']}, {server['role']}; persistence {server['persistence']}; "
+        f"memory {filesizeformat(server['used_memory'])}, {most}; {server['pool_in_use']} of {server['pool_max']} "
+        f"connections in use; answers in {server['latency_ms']:.1f} ms"
+    )
 
 
 def _workers(queue: Queue) -> list[dict[str, Any]]:

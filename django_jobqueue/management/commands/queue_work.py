@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_jobqueue.management.arguments import doubts_about, names, positive, queue_of
+from django_jobqueue.management.arguments import answers_from, doubts_about, names, positive, queue_of
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.processes import Processes
 from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
@@ -57,7 +57,8 @@ class Command(BaseCommand):
         if options["autoreload"]:
             run_with_autoreload(Worker(queues[0], chosen, limits))
         elif isinstance(self.signals, StopSignals):
-            works[queues[0].alias](self.signals)
+            with answers_from(queues[0]):
+                works[queues[0].alias](self.signals)
         elif failed := self.signals.run(works, has_end=limits.has_end):
             raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
 

@@ -58,6 +58,8 @@ _NO_ANSWER = (
 _FIRST_WORD = re.compile(r"([A-Z]{3,})\b")
 # Before Redis 7 an error inside a script came wrapped: "ERR Error running script (…): @user_script: 3: -OOM command …"
 _IN_SCRIPT = re.compile(r"user_script:\s*\d+:\s*-([A-Z]{3,})\b")
+_NO_RIGHT_IN_SCRIPT = re.compile(r"ACL failure in script|The user executing the script can't")
+"""NOPERM inside a script, from Redis 7 on and before it: neither has the word."""
 
 
 def code_of(error: BaseException) -> str:
@@ -66,6 +68,8 @@ def code_of(error: BaseException) -> str:
         if isinstance(error, kind):
             return code
     text = str(error)
+    if _NO_RIGHT_IN_SCRIPT.search(text):
+        return "NOPERM"
     found = _IN_SCRIPT.search(text) or _FIRST_WORD.match(text)
     return found.group(1) if found else ""
 

@@ -1,6 +1,6 @@
 """What stands in Redis, and what Python makes of it: records of jobs, their states, and entries of ended executions.
 
-The scripts know the heads of these only (see scripts/common.lua); everything behind them is opaque to a server.
+The scripts know the heads of these only (see scripts/keys.lua); everything behind them is opaque to a server.
 """
 
 from __future__ import annotations
@@ -122,10 +122,16 @@ def pack_push(job: JobPayload) -> tuple[bytes, bytes]:
         kind, when = b"+", job.delay * 1e6
     else:
         kind, when = b" ", 0.0
-    return _ASKS.pack(job.id.bytes, kind, when, job.lease_no), _pack_record(job)
+    return _ASKS.pack(job.id.bytes, kind, when, job.lease_no), pack_record(job)
 
 
-def _pack_record(job: JobPayload) -> bytes:
+def is_plain(job: JobPayload) -> bool:
+    """Ready now, without a unique key, pushed for the first time: as most jobs are."""
+    return job.delay is None and job.run_after is None and job.unique_key is None and job.lease_no == 0
+
+
+def pack_record(job: JobPayload) -> bytes:
+    """A job as it is stored; the scripts fill in when it was pushed, and its place."""
     queue, unique = job.queue.encode(), (job.unique_key or "").encode()
     task, key, args = job.task.encode(), job.concurrency_key.encode(), job.args.encode()
     how, stored = _PLAIN, args

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -45,7 +46,7 @@ PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
 """What one script stores at most. A push of more is several, and not all or none."""
 LEFT_BEHIND_SECONDS = 2.0
 """How old an ended execution must be before another worker writes it to the tables."""
-RELAY_LIMIT = 500
+RELAY_LIMIT = 5_000
 
 
 class RedisQueue(Queue):
@@ -84,16 +85,25 @@ class RedisQueue(Queue):
 
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         """Push into Redis now, whatever transaction is open. Raises `EnqueueError`, `QueueFull` when memory is."""
+        try:
+            if len(payloads) == 1 and packed.is_plain(payloads[0]):
+                job = payloads[0]
+                self._scripts.run("push_one", job.id.bytes, packed.pack_record(job), job.queue, job.priority)
+                ids = [job.id]
+            else:
+                ids = self._push(payloads)
+        except EnqueueError:
+            raise
+        except JobQueueError as error:
+            raise EnqueueError(f"the queue {self.alias!r} did not store the job: {error}") from error
+        failpoints.hit("enqueue.committed")
+        return ids
+
+    def _push(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         ids: list[UUID] = []
         for piece in _pieces([packed.pack_push(job) for job in payloads]):
-            try:
-                answers = self._scripts.run("push", *(part for job in piece for part in job))
-            except EnqueueError:
-                raise
-            except JobQueueError as error:
-                raise EnqueueError(f"the queue {self.alias!r} did not store the job: {error}") from error
+            answers = self._scripts.run("push", *(part for job in piece for part in job))
             ids += [UUID(bytes=answer) for answer in answers]
-        failpoints.hit("enqueue.committed")
         return ids
 
     def cancel(self, job_id: UUID) -> bool:
@@ -159,6 +169,10 @@ class RedisQueue(Queue):
 
     def queue_names(self) -> list[str]:
         return [name.decode() for name in self._scripts.run("queue_names")]
+
+    def server(self) -> dict[str, Any]:
+        health = self.connection.health()
+        return health._asdict() | {"pool_utilisation": health.pool_utilisation}
 
     def finished(self, job_id: UUID) -> Entry | None:
         """A job that is over and that the tables don't know, or don't know yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.queues.orm import outgoing
 from django_jobqueue.queues.redis import outbox as module
 from django_jobqueue.queues.redis.outbox import Outbox
-from tests.queues.hooks import LONG_AGO, job, jobs, together, wait_for
+from tests.queues.hooks import FAR_AHEAD, LONG_AGO, job, jobs, together, wait_for
 from tests.queues.outbox.hooks import ALIAS, Crash, OutboxHooks
 
 
@@ -153,6 +154,25 @@ class Mishaps(OutboxHooks):
         assert outbox.relay(4) == 4
         assert list(store.live.values()) == given[:4]
         assert outbox.relay(9) == 5
+
+    def test_an_idle_relay_does_not_read_the_delayed_jobs_of_the_database(self, store, outbox):
+        common = {"queue": "x", "priority": 0, "reason": "scheduled"}
+        scheduled = [
+            models.DelayedJob(job_id=UUID(int=number), due_at=FAR_AHEAD + timedelta(seconds=number), **common)
+            for number in range(5_000)
+        ]
+        self.rows().bulk_create(scheduled)
+        connection, seen = connections[self.database], []
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE TABLE jobqueue_delayed_jobs" if self.database == "mariadb" else "ANALYZE")
+        with connection.execute_wrapper(
+            lambda go, sql, params, *rest: (seen.append((sql, params)), go(sql, params, *rest))[1]
+        ):
+            assert outbox.relay(10) == 0
+        [(sql, params)] = [one for one in seen if "waiting_on" in one[0]]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if self.database == 'default' else ''}{sql}", params)
+            assert "jobqueue_delayed_due" in str(cursor.fetchall())
 
     def test_the_jobs_of_another_alias_are_left_alone(self, store, outbox):
         self.leave_behind(store, outbox, job())

@@ -1,8 +1,9 @@
-"""The moves of the Redis store, one script each, and how they are called. common.lua tells the layout of the keys."""
+"""The moves of the Redis store, one script each, and how they are called. keys.lua tells the layout of the keys."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -11,19 +12,32 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from django_jobqueue.queues.redis.connection import Connection
+from django_jobqueue.queues.redis.failures import REDIS_ERRORS
 
 KEYS = ("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "done", "older", "meta")
+STORING = ("push", "push_one")
+"""These need memory. They look only at the keys they write, and leave it to `types` to say which is wrong."""
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 """What takes jobs out must work when the memory is full. Redis 6.2 doesn't know this line, nor the flag."""
 
 
+_AFTER = re.compile(r"-- after:(.*)")
+
+
 @lru_cache(maxsize=64)
-def source(name: str, allow_oom: bool) -> tuple[str, str]:
-    """The text of a script and its SHA-1, the name it goes by on a server."""
-    here = files(__name__)
-    first = ALLOW_OOM if allow_oom else ""
-    text = first + "\n".join(here.joinpath(f"{part}.lua").read_text() for part in ("common", "rooms", name))
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+def source(name: str, allow_oom: bool) -> tuple[bytes, str]:
+    """The text of a script and its SHA-1, the name it goes by on a server. Its first line names its shared parts."""
+    script = _read(name)
+    first = _AFTER.match(script)
+    if first is None:
+        raise ValueError(f"{name}.lua does not say in its first line after which parts it comes")
+    parts = [ALLOW_OOM if allow_oom else "", *map(_read, first[1].split()), script]
+    text = "\n".join(parts).lstrip().encode()
+    return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
+
+
+def _read(name: str) -> str:
+    return files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
 class Scripts:
@@ -33,6 +47,7 @@ class Scripts:
         self.connection = connection
         tag = f"{{{prefix}}}"
         self.keys = [f"{tag}:{name}" for name in KEYS]
+        self._first_key = self.keys[0].encode()
         self.channel = f"{tag}:wake"
         self._knows_flags = True
 
@@ -41,11 +56,15 @@ class Scripts:
 
     def run(self, name: str, *arguments: Any) -> Any:
         """Raises `StoreUnavailable`, `QueueFull`, `StoreError`."""
-        with self.connection.errors():
+        try:
             return self._run(name, arguments)
+        except REDIS_ERRORS as error:
+            if name in STORING and "WRONGTYPE" in str(error):
+                self.run("types")  # which says where
+            raise self.connection.translate(error) from error
 
     def _run(self, name: str, arguments: Sequence[Any]) -> Any:
-        if self._knows_flags and name != "push":
+        if self._knows_flags and name not in STORING:
             try:
                 return self._call(*source(name, True), arguments)
             except ResponseError as error:
@@ -54,12 +73,12 @@ class Scripts:
                 self._knows_flags = False  # older than Redis 7
         return self._call(*source(name, False), arguments)
 
-    def _call(self, text: str, sha: str, arguments: Sequence[Any]) -> Any:
+    def _call(self, text: bytes, sha: str, arguments: Sequence[Any]) -> Any:
         client: Any = self.connection.client
         try:
-            return client.evalsha(sha, len(self.keys), *self.keys, *arguments)
+            return client.evalsha(sha, 1, self._first_key, *arguments)
         except NoScriptError:
-            return client.eval(text, len(self.keys), *self.keys, *arguments)
+            return client.eval(text, 1, self._first_key, *arguments)
 
     def get_fields(self, name: str, fields: Sequence[bytes]) -> list[bytes | None]:
         with self.connection.errors():

@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Ends a job that waits. ARGV: id, how much is recorded. Gives 1, or 0 when it does not wait.
 
 local problem = wrong_store()

@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Removes waiting jobs, a thousand at most. ARGV: '1' and a queue, or '0' and '' for all; how much is recorded; where to go on among
 -- the delayed. Gives how many were removed, and where to go on ('' when nothing is left).
 

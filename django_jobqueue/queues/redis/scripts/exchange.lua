@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Settles a batch, promotes what is due, and claims the next jobs.
 -- ARGV: worker, limit, how much is recorded, turn, number of queues, the queues (none: all, beginning with the turn's), then the
 -- settlements. Settlement: id, lease number, outcome ('L' given back), delay in microseconds, what the worker says.

@@ -1,3 +1,5 @@
+-- after: keys
+--
 -- A job that is over, if it is still remembered here. ARGV: id. Gives its entry, '' when the tables have it.
 
 local over = redis.call('HGET', DONE, ARGV[1]) or redis.call('HGET', OLDER, ARGV[1])

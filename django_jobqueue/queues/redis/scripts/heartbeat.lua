@@ -1,3 +1,5 @@
+-- after: keys checks
+--
 -- Makes a worker known, or keeps it alive. ARGV: worker, lease in microseconds, '1' for a new one. Gives 1; 0 when it is not known.
 
 local problem = wrong_store()

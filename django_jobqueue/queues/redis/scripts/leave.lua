@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- A worker is gone, in good order: what it holds goes back. ARGV: worker.
 
 local worker = ARGV[1]

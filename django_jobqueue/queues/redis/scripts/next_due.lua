@@ -1,3 +1,5 @@
+-- after: keys
+--
 -- In how many microseconds the next delayed job is due; '' when there is none.
 
 local next_due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]

@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- The job next in line. ARGV: queue. Gives nothing, or its state, id and record.
 
 local queue = ARGV[1]

@@ -1,18 +1,16 @@
+-- after: keys values counts lines
+--
 -- Stores jobs, all or none.
 -- ARGV: for each job what it asks for and its record. It asks: id, when (' ' now, '@' at a moment, '+' after so long), that moment
 -- or time in microseconds, its last lease number. The first 16 bytes of the record are filled in here.
 -- Gives for each job the id that stands for it: its own, or the holder's of its unique key.
 
-local problem = wrong_store()
-if problem then return problem end
 local now = clock()
 local jobs, ids = {}, {}
 for i = 1, #ARGV, 2 do
   local job, _ = {record = ARGV[i + 1]}, nil
   job.id, job.kind, job.time, job.lease_no = struct.unpack('>c16c1dI4', ARGV[i])
   _, _, job.priority, job.queue, job.unique = head(job.record)
-  problem = wrong_line(job.queue, job.priority)
-  if problem then return problem end
   jobs[#jobs + 1] = job
   ids[#ids + 1] = job.id
 end
@@ -47,6 +45,21 @@ for i, job in ipairs(jobs) do
   answers[i] = answer
 end
 if #fresh == 0 then return answers end
+
+-- A look at every key that is written below: one of another type must stop the script here. (The other scripts ask for all types;
+-- this one is short.)
+local seen = {}
+for _, job in ipairs(fresh) do
+  local line = line_key(job.queue, job.priority)
+  if not seen[line] then
+    seen[line] = true
+    redis.call('LLEN', line)
+    redis.call('ZCARD', levels_key(job.queue))
+    redis.call('HLEN', COUNTS)
+  end
+  if job.kind ~= ' ' then redis.call('ZCARD', DELAYED) end
+  if job.lease_no > 0 then redis.call('HLEN', STATE) end
+end
 
 local records, states, dues, keys, soonest = {}, {}, {}, {}, nil
 local place = next_places(#fresh)

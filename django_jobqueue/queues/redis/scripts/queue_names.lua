@@ -1,3 +1,5 @@
+-- after: keys counts
+--
 -- Queues that have ready jobs, by name.
 
 return names_in(READY)

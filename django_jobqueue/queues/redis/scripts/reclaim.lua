@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Declares silent workers dead and takes their leases: back to the line, or out of it when the crash budget is spent.
 -- ARGV: crash budget, how much is recorded. Gives the number of jobs moved, and whether there may be more.
 

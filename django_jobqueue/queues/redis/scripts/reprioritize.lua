@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Gives a waiting job another priority, behind its new equals. ARGV: id, priority. Gives 1, or 0 when it does not wait.
 
 local problem = wrong_store()

@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- Makes a delayed job ready. ARGV: id. Gives 1, or 0 when it is not delayed.
 
 local problem = wrong_store()

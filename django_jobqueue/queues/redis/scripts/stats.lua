@@ -1,3 +1,5 @@
+-- after: keys checks values counts lines rooms
+--
 -- How many jobs are in each room. ARGV: '1' and a queue, or '0' and '' for all.
 -- Gives for each queue: its name, ready, delayed, running, how many microseconds its oldest ready job has been ready.
 

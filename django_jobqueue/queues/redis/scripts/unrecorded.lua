@@ -1,3 +1,5 @@
+-- after: keys
+--
 -- Ended executions the tables don't have yet, older than so many microseconds. ARGV: cursor, that age.
 -- Gives the cursor to go on with, then field and entry of each.
 
