@@ -63,7 +63,7 @@ bench: $(bench_env) ## measure, next to its peers and bare SQL and Redis
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
 	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest -n 2 -s tests/queues/test_machine.py $(ARGS)
 
-crash: $(test_env) ## kill -9 at every crash point on every database (five minutes)
+crash: $(test_env) ## kill -9 at every crash point on every store (ten minutes)
 	JOBQUEUE_CRASH_POINTS=all $(python) -m pytest -n 2 tests/crash $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots

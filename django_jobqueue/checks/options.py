@@ -18,8 +18,8 @@ from django_jobqueue.conf import DEFAULT_CONNECTION, ON_COMMIT, RECORD, unknown_
 
 SOURCES = ("connection", "url", "connection_factory")
 CONNECTION = "django_jobqueue.queues.redis.connection.Connection"
-MAX_ALIAS = 100
-"""The tables name the store of a job."""
+MAX_ALIAS = 54
+"""In the outbox a unique key has the alias of its store in front, and MySQL wants unique texts of at most 255."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.\-:]{1,100}\Z")
 
 

@@ -136,7 +136,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(verbose_name='priority')),
                 ('max_attempts', models.SmallIntegerField(verbose_name='attempts allowed')),
                 ('timeout', models.FloatField(null=True, verbose_name='timeout in seconds')),
-                ('unique_key', models.CharField(max_length=320, null=True, unique=True, verbose_name='unique key')),
+                ('unique_key', models.CharField(max_length=255, null=True, unique=True, verbose_name='unique key')),
                 ('concurrency_key', models.CharField(blank=True, default='', max_length=200, verbose_name='concurrency key')),
                 ('times_retried', models.SmallIntegerField(default=0, verbose_name='times brought back from the dead letters')),
                 ('created_at', models.DateTimeField(verbose_name='enqueued at')),

@@ -56,7 +56,7 @@ class Job(models.Model):
     priority = models.SmallIntegerField(_("priority"))
     max_attempts = models.SmallIntegerField(_("attempts allowed"))
     timeout = models.FloatField(_("timeout in seconds"), null=True)
-    unique_key = models.CharField(_("unique key"), max_length=320, null=True, unique=True)  # noqa: DJ001
+    unique_key = models.CharField(_("unique key"), max_length=255, null=True, unique=True)  # noqa: DJ001
     concurrency_key = models.CharField(_("concurrency key"), max_length=200, default="", blank=True)
     batch = models.ForeignKey(
         "django_jobqueue.JobBatch",

@@ -172,6 +172,8 @@ class Queue(ABC):
     """The database alias with the history and the dead letters."""
     answers_while_we_work: bool = False
     """Whether an exchange mostly waits for a server, so that a worker gains by running jobs meanwhile."""
+    reports_apart: bool = False
+    """Whether what operators see of a worker is stored elsewhere than its lease, and may take longer: see `report`."""
     store: str = ""
     """What the tables call this store: empty for jobs that live in `database`, else `alias`."""
 
@@ -242,6 +244,9 @@ class Queue(ABC):
     @abstractmethod
     def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
         """Extend all leases of a worker by `lease` seconds. False: it was declared dead and must stop."""
+
+    def report(self, worker: UUID, report: WorkerReport) -> None:  # noqa: B027
+        """Tell operators how a worker is, where `heartbeat` does not. Nothing depends on it."""
 
     @abstractmethod
     def leave(self, worker: UUID) -> None:

@@ -39,8 +39,11 @@ class Chore(ABC, threading.Thread):
     @abstractmethod
     def once(self) -> None: ...
 
+    first_pause: float | None = None
+    """Before the first time; None: the interval."""
+
     def run(self) -> None:
-        pause, after_error = self.interval, FIRST_PAUSE
+        pause, after_error = self.interval if self.first_pause is None else self.first_pause, FIRST_PAUSE
         try:
             while not self._stopping.wait(pause):
                 if self._succeeds():
@@ -78,6 +81,19 @@ class Heartbeat(Chore):
 
     def once(self) -> None:
         self._beat()
+
+
+class Reporter(Chore):
+    """Tells operators how the worker is, apart from the heartbeat: what that waits for must not end a lease."""
+
+    first_pause = 0.0
+
+    def __init__(self, lease: float, report: Callable[[], None]) -> None:
+        super().__init__("jobqueue-report", min(10.0, lease / 3))
+        self._report = report
+
+    def once(self) -> None:
+        self._report()
 
 
 class Flusher(Chore):

@@ -23,7 +23,7 @@ from django_jobqueue.lifecycle.outcomes import Timing, failed, released
 from django_jobqueue.queues.base import Exchange, Queue, Reservation, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
-from django_jobqueue.workers.background import Errand, Flusher, Heartbeat
+from django_jobqueue.workers.background import Errand, Flusher, Heartbeat, Reporter
 from django_jobqueue.workers.executor import Executor, Interrupted
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
 from django_jobqueue.workers.membership import Membership
@@ -115,8 +115,11 @@ class Worker:
         worker_started.send_robust(type(self), worker=self.identity)
         heartbeat = Heartbeat(self.queue.lease, self._beat)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
+        reporter = Reporter(self.queue.lease, self._report) if self.queue.reports_apart else None
         heartbeat.start()
         flusher.start()
+        if reporter is not None:
+            reporter.start()
         try:
             self._loop()
         finally:
@@ -125,6 +128,8 @@ class Worker:
             self._give_back_unstarted()
             is_settled = self._settle_all()
             heartbeat.stop()
+            if reporter is not None:
+                reporter.stop()
             self._leave(is_settled)
             worker_stopped.send_robust(type(self), worker=self.identity)
         return self.counters
@@ -341,10 +346,15 @@ class Worker:
         self._claim_is_open = False
 
     def _beat(self) -> None:
+        self._membership.beat(self._state())
+
+    def _report(self) -> None:
+        self.queue.report(self.identity.id, self._state())
+
+    def _state(self) -> WorkerReport:
         counters = self.counters
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        report = WorkerReport(self._running, counters.completed, counters.failed, usage, self._stopping)
-        self._membership.beat(report)
+        return WorkerReport(self._running, counters.completed, counters.failed, usage, self._stopping)
 
     def _leave(self, is_settled: bool) -> None:
         if is_settled:  # leaving gives leases back at once: not those of jobs that are done

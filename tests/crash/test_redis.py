@@ -7,6 +7,7 @@ may be forgotten, jobs run again that had run, and one that was pushed in that m
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -85,23 +86,26 @@ def test_with_a_file_synced_every_second_no_old_job_is_lost(open_stage):
 
 
 @on_redis
-def test_after_an_outage_longer_than_the_lease_jobs_run_again_and_none_is_lost(open_stage, server):
+def test_a_job_whose_lease_ended_in_an_outage_runs_again_and_none_is_lost(open_stage, server):
+    """Its worker is frozen, or it could be the first to be heard afterwards, and keep it."""
     lease = 1.0
     stage = open_stage(lease=lease, server=server.url)
     gate = stage.directory / "gate"
     slow = stage.push(tasks.gated, "slow", str(gate))
     ids = stage.push_many(tasks.work, 200)
-    crew = [stage.worker(), stage.worker()]
+    crew = {worker.pid: worker for worker in (stage.worker(), stage.worker())}
     wait_until(lambda: stage.workers("running") == 2, "both are there")
     [first] = stage.wait_for("start", "slow")
+    crew[first.pid].send_signal(signal.SIGSTOP)
     server.kill()
-    away = time.monotonic() + 2 * lease
-    wait_until(lambda: time.monotonic() > away)
+    over = time.monotonic() + 2 * lease
+    wait_until(lambda: time.monotonic() > over)
     server.start()
     [_, second] = stage.wait_for("start", "slow", count=2)
+    crew[first.pid].send_signal(signal.SIGCONT)
     gate.touch()
     settled(stage)
-    assert [terminate(worker)[0] for worker in crew] == [0, 0]
+    assert [terminate(worker)[0] for worker in crew.values()] == [0, 0]
 
     assert second.time - first.time > lease
     assert stage.outcomes(slow) == {"lost": 1, "completed": 1}
@@ -226,7 +230,7 @@ def test_a_worker_outlives_its_connections(open_stage, server):
     assert worker.poll() is None
     code, _, err = terminate(worker)
     assert code == 0, err
-    assert ended >= 8
+    assert ended >= 4
     assert stage.outcomes() == {"completed": len(ids)}
     assert len(stage.names("end")) == 800, "none ran twice: no lease had to end"
 

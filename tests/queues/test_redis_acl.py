@@ -15,12 +15,21 @@ from tests.queues.redis_store import RedisContract
 from tests.servers import DurableRedis
 from tests.servers.redis import find_redis, find_redis62
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "use-redis.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "howto" / "use-redis.md"
+SCRIPTS = ROOT / "django_jobqueue" / "queues" / "redis" / "scripts"
 
 
 def rule() -> list[str]:
     [line] = re.findall(r"^ACL SETUSER jobs .*$", PAGE.read_text(), re.MULTILINE)
     return line.split()
+
+
+def test_the_rule_names_what_the_scripts_and_we_call_and_no_more():
+    call = re.compile(r"(?:redis\.p?call|in_pieces)\('(\w+)'")
+    by_scripts = {name.lower() for path in SCRIPTS.glob("*.lua") for name in call.findall(path.read_text())}
+    by_us = {"ping", "select", "info", "config|get", "eval", "evalsha", "subscribe"}
+    assert {word[1:] for word in rule() if word.startswith("+")} == by_scripts | by_us
 
 
 class FewRights(RedisContract):

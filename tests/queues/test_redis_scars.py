@@ -6,20 +6,20 @@ import os
 import threading
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from redis.crc import key_slot
 
 from django_jobqueue.exceptions import EnqueueError, JobQueueError, QueueFull
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import DeadLetterJob, JobHistory, WorkerProcess
-from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
+from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.redis import RedisQueue, packed
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.scripts import KEYS
 from django_jobqueue.workers.worker import Worker
 from tests.queues.hooks import HOUR, claim, claim_one, ids, job, jobs, joined, push_and_claim, settle, wait_for
-from tests.queues.redis_store import PREFIX, key, open_queue
+from tests.queues.redis_store import PREFIX, empty, key, open_queue
 from tests.testapp.tasks import noop
 
 pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
@@ -428,14 +428,131 @@ def test_p1_finished_jobs_are_forgotten_by_number_and_by_age(queue, client):
     assert [client.hexists(key("older"), one.job_id.bytes) for one in finished] == [False, True, False]
 
 
+@pytest.mark.parametrize("verb", ["cancel", "clear"])
+def test_p11_what_others_have_ended_is_not_undone_with_the_callers_transaction(queue, monkeypatch, verb):
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._recorder, "write", out_of_order)
+        dead = push_and_claim(queue)
+        assert settle(queue, dead, Move.DEAD, reason="exhausted")
+    waiting = job()
+    queue.push(waiting)
+    with transaction.atomic():
+        assert queue.cancel(waiting.id) if verb == "cancel" else queue.clear()
+        transaction.set_rollback(True)
+    queue._unrecorded.record_left_behind(0)
+    assert DeadLetterJob.objects.get().id == dead.job_id
+
+
+def in_both(queue):
+    """A job whose delivery was not noted: it is in Redis, and its row is in the outbox."""
+    payload = job()
+    with transaction.atomic():
+        queue.push(payload)
+        queue.deliver([payload])
+        transaction.get_connection().run_on_commit.clear()
+    assert queue._find(payload.id)
+    assert queue._outbox.find(payload.id)
+    return payload.id
+
+
+def test_p8_a_job_that_has_arrived_is_cancelled_where_it_is(queue):
+    job_id = in_both(queue)
+    assert queue.cancel(job_id)
+    assert claim(queue, 5) == []
+    queue._outbox.relay(10, older_than=0)
+    assert claim(queue, 5) == []
+
+
+def test_p8_a_job_that_has_arrived_and_runs_is_not_cancelled_on_its_way(queue):
+    job_id = in_both(queue)
+    mine = claim_one(queue)
+    assert not queue.cancel(job_id)
+    assert JobHistory.objects.count() == 0
+    assert settle(queue, mine, Move.DEAD, reason="exhausted")
+    assert not queue.cancel(job_id)
+    assert DeadLetterJob.objects.get().id == job_id
+
+
+def test_p3_a_lease_number_given_out_twice_is_still_one_lease(queue, client):
+    """After a failover Redis may have forgotten a second: numbers begin again, moments don't."""
+    payload = job()
+    queue.push(payload)
+    old = claim_one(queue)
+    client.flushdb()
+    queue.push(payload)
+    new = claim_one(queue)
+    assert (old.job_id, old.lease_no) == (new.job_id, new.lease_no)
+    assert not settle(queue, old)
+    assert settle(queue, new)
+
+
+def test_p9_a_death_under_a_lease_number_that_was_used_before_has_its_letter(queue, client):
+    payload = job()
+    queue.push(payload)
+    assert settle(queue, claim_one(queue))
+    client.flushdb()
+    queue.push(payload)
+    assert settle(queue, claim_one(queue), Move.DEAD, reason="exhausted")
+    assert DeadLetterJob.objects.get().id == payload.id
+    assert JobHistory.objects.get().outcome == "completed"
+
+
+def test_p2_an_exchange_that_a_client_repeats_claims_and_settles_once(queue, monkeypatch):
+    """redis-py may call again by itself when an answer is late."""
+    worker = joined(queue)
+    queue.push(*jobs(9))
+    done, again = claim(queue, 2, worker)
+    run, answers = queue._scripts.run, []
+
+    def twice(name, *rest):
+        answers.extend(run(name, *rest) for _ in range(2))
+        return answers[-1]
+
+    monkeypatch.setattr(queue._scripts, "run", twice)
+    batch = [Settlement(done, Move.COMPLETED), Settlement(again, Move.RETRY, delay=HOUR)]
+    exchange = queue.exchange(batch, ["default"], 4, worker)
+    monkeypatch.undo()
+    assert exchange.settled == [True, True]
+    first, second = ([*answer[:1], *sorted(answer[2:])] for answer in answers)  # but for when the next is due
+    assert first == second
+    assert [row[1:4] for row in queue.stats()] == [(3, 1, 4)]
+    assert len(exchange.reservations) == 4
+
+
+@pytest.mark.parametrize("server", ["redis", pytest.param("redis62", marks=pytest.mark.redis62)])
+def test_p10_a_full_server_keeps_its_workers_alive(server):
+    queue = open_queue(server)
+    empty(queue)
+    client = queue.connection.client
+    queue.push(*jobs(6))
+    worker = joined(queue)
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+    try:
+        line = claim(queue, 4, worker)
+        assert queue.heartbeat(worker)
+        joined(queue)
+        moves = [Move.COMPLETED, Move.RETRY, Move.RELEASED, Move.DEAD]
+        assert all(queue.settle([Settlement(one, move, delay=HOUR) for one, move in zip(line, moves, strict=True)]))
+        queue.leave(worker)
+        queue.reclaim()
+        with pytest.raises(QueueFull):
+            queue.push(job())
+    finally:
+        client.config_set("maxmemory", 0)
+        queue.close()
+
+
 # -- workers -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_is_seen_in_the_table_from_beginning_to_end(queue, client):
     me = WorkerIdentity(name="w", queues=("a",))
     queue.join(me)
-    assert WorkerProcess.objects.get().store == "redis"
-    assert queue.heartbeat(me.id)
+    queue.report(me.id, WorkerReport(completed=3))
+    row = WorkerProcess.objects.get()
+    assert (row.store, row.name, row.queues) == ("redis", "w", "a")
+    queue.report(me.id, WorkerReport(completed=4))
+    assert WorkerProcess.objects.get().completed == 4
     queue.leave(me.id)
     assert WorkerProcess.objects.get().state == WorkerProcess.State.STOPPED
 
@@ -445,9 +562,36 @@ def test_a_worker_whose_database_is_down_works_all_the_same(queue, monkeypatch):
     worker = joined(queue)
     queue.push(job())
     assert claim_one(queue, worker) is not None
+    queue.report(worker, WorkerReport())
     monkeypatch.undo()
-    assert queue.heartbeat(worker)
+    queue.report(worker, WorkerReport())
     assert WorkerProcess.objects.get().id == worker
+
+
+def test_p2_a_heartbeat_does_not_wait_for_the_database(queue, monkeypatch):
+    """What operators see of a worker may hang on a locked row; its lease must not."""
+    worker, seen = Worker(queue, ["default"]), []
+
+    def hang(*_):
+        seen.append("report")
+        released.wait(10)
+
+    released = threading.Event()
+    monkeypatch.setattr(queue, "lease", 1.0)
+    monkeypatch.setattr(queue._register, "report", hang)
+    beats = []
+    beat = queue.heartbeat
+    monkeypatch.setattr(queue, "heartbeat", lambda *rest: beats.append(1) or beat(*rest))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert wait_for(lambda: len(beats) > 3, 20)
+        assert seen == ["report"]
+    finally:
+        worker.stop()
+        released.set()
+        thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_enqueue_on_a_server_that_is_gone_says_so(make_queue):

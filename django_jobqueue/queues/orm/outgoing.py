@@ -7,7 +7,7 @@ named in `waiting_on`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -220,8 +220,11 @@ class Outgoing:
             )
         return None
 
-    def cancel(self, job_id: UUID) -> bool:
-        """End a job that is still on its way, with a row in the history. Waits for whoever delivers it now."""
+    def cancel(self, job_id: UUID, unless: Callable[[], bool]) -> bool:
+        """End a job that is still on its way, with a row in the history. Waits for whoever delivers it now.
+
+        `unless` is asked when nobody can deliver it any more: whether it has arrived.
+        """
         dialect = self._dialect()
         with dialect.transaction():
             rows = dialect.rows(
@@ -229,7 +232,7 @@ class Outgoing:
                 f"{dialect.for_update}",
                 [dialect.to_id(job_id), _OUTBOX, self.store],
             )
-            job = self.find(job_id) if rows else None
+            job = self.find(job_id) if rows and not unless() else None
             if job is None:
                 return False
             self.remove([job_id])

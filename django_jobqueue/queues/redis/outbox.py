@@ -65,6 +65,8 @@ class Store(Protocol):
 
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]: ...
 
+    def knows(self, job_id: UUID) -> bool: ...
+
 
 class Outbox:
     """Pushes of one queue that wait for a transaction. `on_commit` is the option of that name."""
@@ -254,8 +256,8 @@ class Outbox:
         return found
 
     def cancel(self, job_id: UUID) -> bool:
-        """End a job that is not in Redis yet; it never gets there. Ask before Redis: jobs move that way."""
-        cancelled: bool = self._table.cancel(job_id)
+        """End a job that is not in Redis yet; it never gets there. Not one that is, whose row was only left over."""
+        cancelled: bool = self._table.cancel(job_id, unless=lambda: self._queue.knows(job_id))
         return cancelled
 
 

@@ -29,7 +29,7 @@ _ASKS = Struct(">16scdI")
 _HEAD = Struct(">ddbBH")
 _BODY = Struct(">BBHHdHHI")
 _STATE = Struct(">cbddHIHcd16s")
-_SETTLES = Struct(">16sIcd")
+_SETTLES = Struct(">16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
 _VERSION = 1
@@ -109,6 +109,9 @@ def moment(microseconds: float) -> datetime:
 
 def microseconds(when: datetime) -> int:
     return (when - EPOCH) // MICROSECOND
+
+
+_microseconds = lru_cache(maxsize=64)(microseconds)  # a batch was claimed at one moment
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -195,7 +198,8 @@ def unpack_state(data: bytes) -> State:
 def pack_settlement(one: Settlement, with_words: bool) -> bytes:
     """`with_words`: what the worker says is going to be kept."""
     job = one.reservation
-    head = _SETTLES.pack(job.job_id.bytes, job.lease_no, LETTERS[one.move], one.delay * 1e6)
+    claimed_at = _microseconds(job.claimed_at)
+    head = _SETTLES.pack(job.job_id.bytes, job.lease_no, claimed_at, LETTERS[one.move], one.delay * 1e6)
     return head + _pack_words(one) if with_words else head
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from secrets import token_bytes
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +54,7 @@ class RedisQueue(Queue):
     """Jobs on a Redis or Valkey server, their history and dead letters in the database `database`."""
 
     answers_while_we_work = True
+    reports_apart = True
 
     def __init__(
         self,
@@ -107,12 +109,18 @@ class RedisQueue(Queue):
         return ids
 
     def cancel(self, job_id: UUID) -> bool:
-        if self._outbox.cancel(job_id):  # first, because jobs move that way
-            return True
+        # A job moves from the outbox to Redis: one that is in neither at first is in the second by now.
+        return self._cancel(job_id) or self._outbox.cancel(job_id) or self._cancel(job_id)
+
+    def _cancel(self, job_id: UUID) -> bool:
         is_done = bool(self._scripts.run("cancel", job_id.bytes, self._unrecorded.level))
         if is_done:
             self._unrecorded.record_left_behind(0)
         return is_done
+
+    def knows(self, job_id: UUID) -> bool:
+        """Whether this id has arrived here: it lives, or ended lately."""
+        return bool(self._scripts.run("knows", job_id.bytes))
 
     def reprioritize(self, job_id: UUID, priority: int) -> bool:
         if not -100 <= priority <= 100:
@@ -187,10 +195,10 @@ class RedisQueue(Queue):
         failpoints.hit("join.committed")
 
     def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
-        is_known = bool(self._scripts.run("heartbeat", worker.bytes, self._lease_microseconds, ""))
-        if is_known:
-            self._register.heartbeat(worker, report)
-        return is_known
+        return bool(self._scripts.run("heartbeat", worker.bytes, self._lease_microseconds, ""))
+
+    def report(self, worker: UUID, report: WorkerReport) -> None:
+        self._register.report(worker, report)
 
     def leave(self, worker: UUID) -> None:
         self._scripts.run("leave", worker.bytes)
@@ -203,8 +211,9 @@ class RedisQueue(Queue):
         if limit > 0 and not queues:
             self._turn += 1
         words = [packed.pack_settlement(one, self._unrecorded.keeps_words(one)) for one in settlements]
+        call = token_bytes(8)
         reply = self._scripts.run(
-            "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, len(queues), *queues, *words
+            "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words
         )
         failpoints.hit("settle.committed" if settlements else "claim.committed")
         is_member, last = reply[0] == b"1", 2 + len(settlements)

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -28,13 +28,10 @@ class Register:
         self._mine: dict[UUID, WorkerIdentity] = {}
 
     def join(self, worker: WorkerIdentity) -> None:
+        """Remember who it is; its row is written with its first report."""
         self._mine[worker.id] = worker
-        try:
-            self._create(worker)
-        except (DatabaseError, InterfaceError) as error:
-            self._excuse(error)
 
-    def heartbeat(self, worker: UUID, report: WorkerReport) -> None:
+    def report(self, worker: UUID, report: WorkerReport) -> None:
         now = timezone.now()
         values = {
             "heartbeat_at": now,
@@ -47,7 +44,7 @@ class Register:
         }
         try:
             if not self._rows().filter(id=worker).update(**values) and worker in self._mine:
-                self._create(self._mine[worker])  # the database did not answer when it joined
+                self._create(self._mine[worker])
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
@@ -86,4 +83,6 @@ class Register:
         return WorkerProcess._default_manager.using(self._database)
 
     def _excuse(self, error: Exception) -> None:
+        if not connections[self._database].in_atomic_block:  # nobody else may close this thread's connection
+            connections[self._database].close_if_unusable_or_obsolete()
         logger.warning("The worker's row in %r could not be written (%s).", self._database, error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -94,9 +94,23 @@ class Tables:
             self.insert_history(self.rows(JobHistory, HISTORY, map(self.history_row, living), mend))
         if dead:
             rows = self.rows(JobHistory, HISTORY, map(self.history_row, dead.values()), mend)
-            new = [key for key, is_new in zip(dead, self.insert_new(rows), strict=True) if is_new]
+            inserted = zip(dead, self.insert_new(rows), strict=True)
+            new = [key for key, is_new in inserted if is_new or not self.is_recorded(dead[key])]
             latest = {job_id: dead[job_id, lease_no] for job_id, lease_no in sorted(new)}
             self.insert_letters(self.rows(DeadLetterJob, LETTER, map(self.letter_row, latest.values()), mend))
+
+    def is_recorded(self, one: Entry) -> bool:
+        """Whether the row under this lease number is this execution's.
+
+        It is another's when a number was given out twice: by a server that lost its last writes, or for an id that was
+        pushed again long after its end. Such a death has no row in the history, but must not go without its letter.
+        """
+        known = JobHistory._default_manager.using(self.connection.alias).filter(
+            job_id=one.job_id, lease_no=one.lease_no
+        )
+        for outcome, worker_id, started_at in known.values_list("outcome", "worker_id", "started_at"):
+            return (outcome, worker_id) == (one.outcome, one.worker_id) and _is_same_moment(started_at, one.started_at)
+        return False
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -227,6 +241,14 @@ class PostgreSQLTables(Tables):
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [json.dumps(rows, ensure_ascii=False, separators=(",", ":"))])
             return list(cursor.fetchall()) if is_read else []
+
+
+def _is_same_moment(stored: datetime | None, moment: datetime | None) -> bool:
+    if stored is None or moment is None:
+        return stored is moment
+    if timezone.is_naive(stored):
+        stored = timezone.make_aware(stored, timezone.get_default_timezone())
+    return abs(stored - moment) < timedelta(milliseconds=1)
 
 
 def tables_of(database: str, store: str) -> Tables:

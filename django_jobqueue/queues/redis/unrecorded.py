@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 
 from django_jobqueue import failpoints
 from django_jobqueue.queues.base import WORKER_LOST, Move, Settlement
@@ -80,6 +80,8 @@ class Unrecorded:
             self._complain(error)
             return False
         failpoints.hit("record.committed")
+        if connections[self._recorder.database].in_atomic_block:
+            return True  # the rows may be rolled back yet: whoever reclaims writes them once more, and deletes then
         self._scripts.delete_fields(_HASH, [_field(one.job_id, one.lease_no) for one in entries])
         return True
 
@@ -90,6 +92,9 @@ class Unrecorded:
 
     def _complain(self, error: Exception) -> None:
         """Not for every batch of a busy worker."""
+        # It may be the only use this thread has for its connection: nobody else would see to it that it is whole again.
+        if not connections[self._recorder.database].in_atomic_block:
+            connections[self._recorder.database].close_if_unusable_or_obsolete()
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + COMPLAINT_SECONDS
             database = self._recorder.database

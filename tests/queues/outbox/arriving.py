@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from django_jobqueue import models
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.status import JobStatus
@@ -12,7 +14,7 @@ from django_jobqueue.queues.base import Room
 from django_jobqueue.queues.orm import OrmQueue
 from django_jobqueue.queues.redis.outbox import Outbox
 from tests.queues.hooks import FAR_AHEAD, HOUR, LONG_AGO, claim, job, jobs, together
-from tests.queues.outbox.hooks import ALIAS, OutboxHooks
+from tests.queues.outbox.hooks import ALIAS, Crash, OutboxHooks
 
 
 class Arriving(OutboxHooks):
@@ -89,6 +91,17 @@ class Arriving(OutboxHooks):
         with self.atomic():
             assert outbox.put([given]) == [given.id]
         assert not store.calls
+
+    def test_p8_a_job_that_has_arrived_is_not_cancelled_because_only_its_row_is_left(self, store, outbox):
+        given = job()
+        store.crashes_after = True
+        with pytest.raises(Crash), self.atomic():
+            outbox.put([given])
+        store.crashes_after = False
+        assert not outbox.cancel(given.id)
+        assert self.history(given.id) == []
+        assert outbox.relay(10) == 1
+        assert list(store.live) == [given.id]
 
     def test_p8_cancelling_in_the_transaction_of_the_push(self, store, outbox):
         given, other = jobs(2)

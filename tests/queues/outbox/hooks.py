@@ -57,6 +57,11 @@ class FakeStore:
             self.live[payload.id] = payload
         return payload.id
 
+    def knows(self, job_id):
+        if self.raises:
+            raise StoreUnavailable("connection refused")
+        return job_id in self.live or job_id in self.over
+
     def finish(self, job_id):
         self.live.pop(job_id)
         self.over.add(job_id)

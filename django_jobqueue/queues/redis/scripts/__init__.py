@@ -14,25 +14,31 @@ from redis.exceptions import NoScriptError, ResponseError
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.failures import REDIS_ERRORS
 
-KEYS = ("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "done", "older", "meta")
+KEYS = ("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "done", "older", "calls", "meta")
 STORING = ("push", "push_one")
 """These need memory. They look only at the keys they write, and leave it to `types` to say which is wrong."""
+READING = ("find", "finished", "knows", "next_due", "peek", "queue_names", "stats", "types", "unrecorded")
 ALLOW_OOM = "#!lua flags=allow-oom\n"
-"""What takes jobs out must work when the memory is full. Redis 6.2 doesn't know this line, nor the flag."""
+"""What takes jobs out must work when the memory is full."""
+WRITE_NOTHING = "redis.call('UNLINK', KEYS[1] .. ':nothing')\n"
+"""The same for Redis 6.2, which doesn't know flags: there, the first write decides, and this one is always allowed."""
 
 
 _AFTER = re.compile(r"-- after:(.*)")
 
 
 @lru_cache(maxsize=64)
-def source(name: str, allow_oom: bool) -> tuple[bytes, str]:
+def source(name: str, knows_flags: bool) -> tuple[bytes, str]:
     """The text of a script and its SHA-1, the name it goes by on a server. Its first line names its shared parts."""
     script = _read(name)
     first = _AFTER.match(script)
     if first is None:
         raise ValueError(f"{name}.lua does not say in its first line after which parts it comes")
-    parts = [ALLOW_OOM if allow_oom else "", *map(_read, first[1].split()), script]
-    text = "\n".join(parts).lstrip().encode()
+    is_free = name in STORING or name in READING
+    text = (
+        ("" if is_free else ALLOW_OOM if knows_flags else WRITE_NOTHING)
+        + "\n".join([*map(_read, first[1].split()), script])
+    ).encode()
     return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
 
@@ -64,7 +70,7 @@ class Scripts:
             raise self.connection.translate(error) from error
 
     def _run(self, name: str, arguments: Sequence[Any]) -> Any:
-        if self._knows_flags and name not in STORING:
+        if self._knows_flags and name not in (*STORING, *READING):
             try:
                 return self._call(*source(name, True), arguments)
             except ResponseError as error:

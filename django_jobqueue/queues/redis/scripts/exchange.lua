@@ -1,33 +1,46 @@
 -- after: keys checks values counts lines rooms
 --
 -- Settles a batch, promotes what is due, and claims the next jobs.
--- ARGV: worker, limit, how much is recorded, turn, number of queues, the queues (none: all, beginning with the turn's), then the
--- settlements. Settlement: id, lease number, outcome ('L' given back), delay in microseconds, what the worker says.
+-- ARGV: worker, limit, how much is recorded, turn, number of the call, number of queues, the queues (none: all, beginning with the
+-- turn's), then the settlements. Settlement: id, lease number, when it was claimed, outcome ('L' given back), delay in microseconds,
+-- what the worker says. Lease numbers start anew when a server loses its last writes; the moment of the claim does not come again.
 -- Gives: whether the worker is known ('1', '0'), in how many microseconds the next delayed job is due ('' none), for each settlement
 -- the worker that held the lease ('' it was lost), then for each claimed job: state, id, record.
 
-local worker, limit, level, turn, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local worker, limit, level, turn, call, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local problem = wrong_store() or wrong(held_key(worker), 'set')
 if problem then return problem end
 local now = clock()
+
+-- A client may call again by itself when an answer is late: what the first call did must not be done, or claimed, once more.
+local known_call = worker ~= NOBODY and redis.call('HGET', CALLS, worker) or ''
+local is_repeat = known_call ~= '' and string.sub(known_call, 9) == call
 local reply = {redis.call('ZSCORE', WORKERS, worker) and '1' or '0', ''}
 
 -- what is settled
 
 local settlements, ids = {}, {}
-for i = 6 + n, #ARGV do
+for i = 7 + n, #ARGV do
   local one, at = {}, nil
-  one.id, one.lease_no, one.outcome, one.delay, at = struct.unpack('>c16c4c1d', ARGV[i])
+  one.id, one.lease_no, one.claimed_at, one.outcome, one.delay, at = struct.unpack('>c16c4c8c1d', ARGV[i])
   one.body = string.sub(ARGV[i], at)
   settlements[#settlements + 1] = one
   ids[#ids + 1] = one.id
 end
 local states, records = many(STATE, ids), many(JOBS, ids)
+
+local function has_settled(one)
+  local over = redis.call('HGET', DONE, one.id) or redis.call('HGET', OLDER, one.id)
+  local state = redis.call('HGET', STATE, one.id)
+  return over and string.sub(over, 2, 5) == one.lease_no
+    or state and string.sub(state, 1, 1) ~= LEASED and string.sub(state, 21, 24) == one.lease_no
+end
+
 local taken, checked = {}, {}
 for i, one in ipairs(settlements) do
   local state, record, holder = states[i], records[i], ''
   if state and record and #state == STATE_LENGTH and string.sub(state, 1, 1) == LEASED and not taken[one.id]
-      and string.sub(state, 21, 24) == one.lease_no then
+      and string.sub(state, 21, 24) == one.lease_no and string.sub(state, 28, 35) == one.claimed_at then
     holder = string.sub(state, 36)
     one.state, one.record, taken[one.id] = state, record, true
     one.queue, one.unique = names_of(record)
@@ -39,6 +52,7 @@ for i, one in ipairs(settlements) do
     problem = one.outcome == 'L' and wrong_line(one.queue, unpacked(state).priority)
     if problem then return problem end
   end
+  if holder == '' and is_repeat and has_settled(one) then holder = worker end
   reply[#reply + 1] = holder
 end
 
@@ -49,7 +63,7 @@ for _, job in ipairs(due) do
   problem = wrong_line(job.queue, job.state.priority)
   if problem then return problem end
 end
-for i = 6, 5 + n do
+for i = 7, 6 + n do
   if not named[ARGV[i]] then
     named[ARGV[i]] = true
     queues[#queues + 1] = ARGV[i]
@@ -93,6 +107,8 @@ for holder, theirs in pairs(held) do in_pieces('SREM', held_key(holder), theirs)
 wait_until(dues, soonest)
 finish(now, ended, level)
 write_counts()
+local stamp = struct.pack('>d', now)
+if worker ~= NOBODY and not is_repeat then redis.call('HSET', CALLS, worker, stamp .. call) end
 if limit < 1 then return reply end
 
 -- promote and claim
@@ -103,11 +119,18 @@ write_counts()
 local next_due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 if next_due then reply[2] = string.format('%.0f', math.max(0, tonumber(next_due) - now)) end
 if reply[1] == '0' then return reply end
+if is_repeat then
+  for _, job in ipairs(held_by(worker)) do
+    local state = packed(job.state)
+    if string.sub(state, 28, 35) == string.sub(known_call, 1, 8) then reply[#reply + 1] = state .. job.id .. job.record end
+  end
+  return reply
+end
 if n == 0 then
   local all = names_in(READY)
   for i = 1, #all do queues[i] = all[(turn + i - 1) % #all + 1] end
 end
-local leases, mine, stamp = {}, {}, struct.pack('>d', now)
+local leases, mine = {}, {}
 for _, queue in ipairs(queues) do
   for _, priority in ipairs(redis.call('ZREVRANGE', levels_key(queue), 0, -1)) do
     local jobs = #mine < limit and take_first(queue, priority, limit - #mine) or {}

@@ -10,6 +10,7 @@
 --   unrecorded  hash    id lease_no -> entry         ended executions the tables don't have yet
 --   done        hash    id -> entry, or its head     jobs that are over, the younger generation
 --   older       hash    the same                     the older generation; both expire
+--   calls       hash    worker -> moment, number     its last exchange, by which a repeated one is known
 --   meta        hash    seq, done_since, done_bytes
 --
 --
@@ -29,7 +30,7 @@
 local JOBS = KEYS[1]
 local P = string.sub(JOBS, 1, -5)
 local STATE, DELAYED, WORKERS, COUNTS, UNIQUE = P .. 'state', P .. 'delayed', P .. 'workers', P .. 'counts', P .. 'unique'
-local UNRECORDED, DONE, OLDER, META = P .. 'unrecorded', P .. 'done', P .. 'older', P .. 'meta'
+local UNRECORDED, DONE, OLDER, CALLS, META = P .. 'unrecorded', P .. 'done', P .. 'older', P .. 'calls', P .. 'meta'
 local READY, WAITS, LEASED = 'r', 'd', 'l'
 local CHUNK = 1000
 local NOBODY = string.rep('\0', 16)

@@ -14,5 +14,6 @@ for _, job in ipairs(jobs) do release(job, changed) end
 in_pieces('HSET', STATE, changed)
 redis.call('UNLINK', held_key(worker))
 redis.call('ZREM', WORKERS, worker)
+redis.call('HDEL', CALLS, worker)
 write_counts()
 return #jobs

@@ -34,6 +34,7 @@ finish(now, ended, level)
 for _, worker in ipairs(dead) do
   redis.call('UNLINK', held_key(worker))
   redis.call('ZREM', WORKERS, worker)
+  redis.call('HDEL', CALLS, worker)
 end
 write_counts()
 return {#jobs, #dead < #silent and 1 or 0}
