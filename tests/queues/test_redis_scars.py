@@ -455,6 +455,16 @@ def in_both(queue):
     return payload.id
 
 
+def test_p11_a_job_on_its_way_is_counted(queue):
+    queue.push(job(), job(queue="other"))
+    with transaction.atomic():
+        queue.push(job(), job(delay=HOUR))
+        assert [row[:4] for row in queue.stats()] == [("default", 1, 2, 0), ("other", 1, 0, 0)]
+        assert [row[:4] for row in queue.stats("default")] == [("default", 1, 2, 0)]
+        assert queue.size() == 4
+    assert [row[:4] for row in queue.stats("default")] == [("default", 2, 1, 0)]
+
+
 def test_p8_a_job_that_has_arrived_is_cancelled_where_it_is(queue):
     job_id = in_both(queue)
     assert queue.cancel(job_id)

@@ -20,7 +20,7 @@ from django_jobqueue import failpoints
 from django_jobqueue.conf import DEFAULT_PREFIX, conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload, JobQueueError
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.models import DeadLetterJob
+from django_jobqueue.models import DeadLetterJob, DelayedJob
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     WORKER_LOST,
@@ -159,13 +159,19 @@ class RedisQueue(Queue):
         return values.snapshot(UUID(bytes=job_id), packed.unpack_state(state), packed.unpack_record(record), b"")
 
     def size(self, queue: str | None = None) -> int:
-        return sum(row.ready + row.delayed + row.running for row in self._live(queue).values())
+        return sum(row.ready + row.delayed + row.running for row in self.stats(queue))
 
     def stats(self, queue: str | None = None) -> list[QueueStats]:
+        """What is on its way here counts as delayed."""
         rows = self._live(queue)
-        letters = DeadLetterJob.objects.using(self.database).filter(store=self.store)
-        if queue is not None:
-            letters = letters.filter(queue=queue)
+        which = {} if queue is None else {"queue": queue}
+        outgoing = DelayedJob.objects.using(self.database).filter(
+            due_at=None, reason=DelayedJob.Reason.OUTBOX, waiting_on=self.alias, **which
+        )
+        for name, count in outgoing.order_by().values_list("queue").annotate(n=Count("pk")):
+            row = rows.get(name, QueueStats(name))
+            rows[name] = row._replace(delayed=row.delayed + count)
+        letters = DeadLetterJob.objects.using(self.database).filter(store=self.store, **which)
         for name, dead in letters.order_by().values_list("queue").annotate(n=Count("pk")):
             rows[name] = rows.get(name, QueueStats(name))._replace(dead=dead)
         return [rows[name] for name in sorted(rows)]
