@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_jobqueue.queues import get_queue
+from django_jobqueue.queues.base import WorkerReport
 
 NOBODY_LISTENS = {"url": "redis://127.0.0.1:9/0"}
 REDIS = {"connection": "redis"}
@@ -23,3 +24,9 @@ def empty_fast() -> Any:
     queue: Any = get_queue("fast")
     queue.connection.client.flushdb()
     return queue
+
+
+def show(queue, worker):
+    """A worker that has joined, and that operators can see."""
+    queue.join(worker)
+    queue.report(worker.id, WorkerReport())

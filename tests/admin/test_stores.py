@@ -16,7 +16,7 @@ from django_jobqueue.queues.base import WorkerIdentity
 from tests.admin.conftest import inline_code, messages_of, push, staff_with, url
 from tests.admin.test_pages import EVIL, every_page, html_of
 from tests.lifecycle.letters import ADD, die, write_history, write_letter
-from tests.stores import NOBODY_LISTENS, ONE_STORE, empty_fast, two_stores
+from tests.stores import NOBODY_LISTENS, ONE_STORE, empty_fast, show, two_stores
 
 pytestmark = pytest.mark.django_db(transaction=True)
 redis = pytest.mark.redis
@@ -241,7 +241,7 @@ def test_the_queues_of_all_stores_stand_side_by_side(fast, queue, as_boss):
     push(queue, queue="emails", delay=60)
     waiting, _ = push(fast, queue="quick"), push(fast, queue="quick", delay=60)
     die(fast, queue="bad")
-    fast.join(WorkerIdentity(name="w"))
+    show(fast, WorkerIdentity(name="w"))
     response = as_boss.get(queues_url())
     mine, theirs = response.context["stores"]
     assert (mine.alias, str(mine.kind), mine.workers) == ("default", "database default", "no worker")
@@ -336,7 +336,7 @@ def test_a_live_job_shows_what_its_store_knows(fast, as_boss):
     job_id = push(fast, queue="quick", args='{"args":[7],"kwargs":{"to":"me"}}', max_attempts=3)
     write_history(store="fast", job_id=job_id, outcome="retrying", error_class="shop.Declined")
     worker = WorkerIdentity(name="busy-worker")
-    fast.join(worker)
+    show(fast, worker)
     fast.pop(["quick"], worker.id)
     html = html_of(as_boss, live_url(job_id))
     for words in ("running", "busy-worker", "quick", "Declined", "1 of 3", "fast", "&quot;me&quot;"):

@@ -16,7 +16,7 @@ from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
 from tests.lifecycle.letters import ADD, die, write_history, write_letter
 from tests.management.test_commands import run, run_json
-from tests.stores import NOBODY_LISTENS, empty_fast, two_stores
+from tests.stores import NOBODY_LISTENS, empty_fast, show, two_stores
 
 pytestmark = pytest.mark.django_db(transaction=True)
 redis = pytest.mark.redis
@@ -50,7 +50,7 @@ def test_status_shows_all_stores_or_one(fast, default):
     push(default, queue="emails")
     push(fast, queue="quick")
     die(fast, queue="bad")
-    fast.join(WorkerIdentity(name="quick-worker"))
+    show(fast, WorkerIdentity(name="quick-worker"))
     default.join(WorkerIdentity(name="slow-worker"))
 
     text = run("queue_status")
