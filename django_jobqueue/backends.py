@@ -26,10 +26,10 @@ from django_jobqueue.compat import (
     blank_result,
     task_enqueued,
 )
-from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS
+from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS, conf
 from django_jobqueue.decorators import JobTask, job_fields
 from django_jobqueue.exceptions import InvalidPayload, PayloadError
-from django_jobqueue.jobs.codec import decode_call
+from django_jobqueue.jobs.codec import decode_call, encode_call
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
 
@@ -70,7 +70,13 @@ class JobBackend(BaseTaskBackend):
     def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
         """One job for each call, all or none, a thousand per round trip."""
         self.validate_task(task)
-        return self._push(task, [_payload(task, position, call) for position, call in enumerate(calls)])
+        first: JobPayload | None = None
+        payloads = []
+        for position, call in enumerate(calls):
+            text = _encoded(position, call)
+            first = first.again(text) if first else JobPayload(**{**job_fields(task, (), {}), "args": text})
+            payloads.append(first)
+        return self._push(task, payloads)
 
     def _push(self, task: Any, payloads: Sequence[JobPayload]) -> list[TaskResult]:
         ids = self.queue.push(*payloads)
@@ -156,7 +162,7 @@ class RedisBackend(JobBackend):
             yield from check_options.check_redis(self.alias, where, self.options)
 
 
-def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) -> JobPayload:
+def _encoded(position: int, call: Mapping[str, Any] | Sequence[Any]) -> str:
     if isinstance(call, Mapping) and all(isinstance(name, str) for name in call):
         args, kwargs = (), dict(call)
     elif isinstance(call, list | tuple):
@@ -167,7 +173,7 @@ def _payload(task: Any, position: int, call: Mapping[str, Any] | Sequence[Any]) 
             f"not {call!r:.100}"
         )
     try:
-        return JobPayload(**job_fields(task, args, kwargs))
+        return encode_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
     except PayloadError as error:
         raise PayloadError(f"call {position}: {error.path}", error.problem) from None
 

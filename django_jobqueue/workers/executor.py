@@ -70,8 +70,11 @@ class Executor:
         try:
             result = results.running_result(self.queue, task, reservation, args, kwargs, self._worker)
         except (OperationalError, InterfaceError) as error:  # it looks up earlier attempts
-            logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
-            return outcomes.released(reservation)
+            if not self.queue.reports_apart:
+                logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
+                return outcomes.released(reservation)
+            # The store is well, only its past is away: the job would come back at once, again and again.
+            result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)
         except Exception:  # a history nobody can read must not keep the job from running
             logger.exception("The earlier attempts of job %s can't be read.", reservation.job_id)
             result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)

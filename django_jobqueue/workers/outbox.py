@@ -30,6 +30,8 @@ class Outbox:
         self._settlements: list[Settlement] = []
         self._oldest: float | None = None
         self._started_at: float | None = None
+        self.times_emptied = 0
+        """How often jobs that were not started were taken out."""
 
     def receive(self, reservations: Sequence[Reservation]) -> None:
         now = time.monotonic()
@@ -65,6 +67,7 @@ class Outbox:
         with self._lock:
             taken = [held.reservation for held in self._unstarted]
             self._unstarted.clear()
+            self.times_emptied += bool(taken)
             return taken
 
     def take_settlements(self) -> list[Settlement]:

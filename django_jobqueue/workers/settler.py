@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobqueue.queues.base import ErrorRecord, Exchange, Move, Queue, Settlement
 from django_jobqueue.workers.outbox import Outbox
@@ -72,6 +72,8 @@ class Settler:
                 count = len(settlements)
                 logger.error("A batch of %d settlements was refused (%s); storing them one by one.", count, error)
                 self._settle_singly(settlements)
+                if not isinstance(error, DatabaseError):
+                    raise  # it may have claimed before it failed; what a database refuses is rolled back
                 return self.queue.exchange((), self.queues, limit, worker)
             self.counters.count(settlements, exchange.settled)
             return exchange

@@ -199,17 +199,24 @@ class Worker:
     def _exchange(self, limit: int) -> Exchange:
         try:
             return self._settler.exchange(limit, self.identity.id)
-        except (OperationalError, InterfaceError):  # it may have been done, and only the answer was lost
+        except DatabaseError as error:
+            # It may have been done, and only the answer was lost; what a database refuses is rolled back.
+            self._claim_is_open = self._claim_is_open or isinstance(error, OperationalError)
+            raise
+        except Exception:  # the answer was lost, or we choked on it
             self._claim_is_open = True
             raise
 
     def _fetch_ahead(self) -> None:
         """In the fetcher's thread, while a batch runs: store what the last one came to, and fetch the next.
 
-        Nothing from a suspect on: it is fetched when nothing else is in hand (see `_receive`).
+        Nothing from a suspect on: it is fetched when nothing else is in hand (see `_receive`). And nothing at all when
+        jobs of the batch that runs were given back meanwhile: they come before these.
         """
+        before = self._outbox.times_emptied
         jobs = self._exchange(self._pace.limit).reservations
-        kept = list(takewhile(lambda job: not job.crashes, jobs))
+        is_next = self._outbox.times_emptied == before
+        kept = list(takewhile(lambda job: not job.crashes, jobs)) if is_next else []
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
         self._line_is_long = len(kept) == self._pace.limit
@@ -278,6 +285,9 @@ class Worker:
             awake = time.monotonic() - self._last_work < AWAKE_SECONDS
             self.queue.wait(self.queues, LOOK_AGAIN_SECONDS if awake else conf().POLL_INTERVAL)
         except (DatabaseError, InterfaceError) as error:
+            self._sit_out(error, OUTAGE_FIRST_PAUSE)
+        except Exception as error:  # garbage in the store, as in `_loop`
+            logger.exception("Waiting for jobs failed.")
             self._sit_out(error, OUTAGE_FIRST_PAUSE)
 
     def _reclaim_sometimes(self) -> None:

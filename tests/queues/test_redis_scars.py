@@ -619,3 +619,109 @@ def test_cancelled_places_in_a_long_line_are_passed_over(queue, client):
     assert queue.peek().job_id == last.id
     assert ids(claim(queue, 1)) == [last.id]
     assert queue.cancel(uuid7()) is False
+
+
+# -- what a second look found ----------------------------------------------------------------------------------------
+
+
+def test_p9_a_due_time_of_garbage_does_not_end_a_worker(queue, client):
+    client.zadd(key("delayed"), {b"x" * 16: float("inf")})
+    worker = Worker(queue, ["default"])
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        payload = JobPayload.create(noop)
+        queue.push(payload)
+        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists(), 20)
+    finally:
+        worker.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_p9_an_entry_with_impossible_times_does_not_stop_the_others(queue, client, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._recorder, "write", out_of_order)
+        mine = push_and_claim(queue)
+        assert settle(queue, mine, run_ms=5)
+    (field,) = client.hkeys(key("unrecorded"))
+    entry = client.hget(key("unrecorded"), field)
+    at = packed._ENTRY.size
+    impossible = entry[:at] + packed._WORDS.pack(2**63, 2**63, 0, 0, 0, 0, 0, 0, 0) + entry[at + packed._WORDS.size :]
+    client.hset(key("unrecorded"), uuid7().bytes + b"\x00\x00\x00\x01", impossible)
+    queue._unrecorded.record_left_behind(0, 5)
+    assert JobHistory.objects.get().job_id == mine.job_id
+    assert client.hlen(key("unrecorded")) == 0
+
+
+def test_p1_large_results_do_not_drive_out_the_ids_of_finished_jobs(make_queue, monkeypatch):
+    queue = make_queue(record="none")
+    first = push_and_claim(queue)
+    assert settle(queue, first)
+    for _ in range(70):
+        large = push_and_claim(queue)
+        assert queue.settle([Settlement(large, Move.COMPLETED, result='"' + "x" * 1_000_000 + '"')]) == [True]
+    assert queue.push(job(id=first.job_id)) == [first.job_id]
+    assert queue.find(first.job_id) is None
+    assert queue.connection.client.info("memory")["used_memory"] < 120_000_000
+    queue.connection.client.flushdb()
+
+
+def test_p8_a_job_brought_back_from_the_dead_can_be_cancelled_on_its_way(queue):
+    mine = push_and_claim(queue)
+    assert settle(queue, mine, Move.DEAD, reason="exhausted")
+    with queue.transaction():
+        DeadLetterJob.objects.all().delete()
+        queue.push(job(id=mine.job_id, lease_no=mine.lease_no))
+        assert queue.cancel(mine.job_id)
+    assert claim(queue, 5) == []
+
+
+def test_p10_a_backlog_for_a_database_that_is_away_has_an_end(queue, client, monkeypatch):
+    client.hset(key("unrecorded"), mapping={b"%020d" % n: b"x" for n in range(100_001)})
+    queue.push(job())
+    assert claim(queue, 5) == []
+    client.delete(key("unrecorded"))
+    assert len(claim(queue, 5)) == 1
+
+
+def test_leftovers_before_a_job_cost_few_steps(queue, client):
+    last = job()
+    client.rpush(key("line:default:0"), *[uuid7().bytes + b"\x00" * 8 for _ in range(20_000)])
+    client.zadd(key("levels:default"), {b"0": 0})
+    queue.push(last)
+    worker = joined(queue)
+    client.config_resetstat()
+    assert ids(claim(queue, 1, worker)) == [last.id]
+    assert client.info("commandstats")["cmdstat_lpop"]["calls"] < 60
+
+
+def test_surplus_taken_from_a_line_goes_back_to_its_head(queue, client):
+    gone, rest = jobs(9), jobs(40)
+    queue.push(*gone, *rest)
+    for one in gone:
+        assert queue.cancel(one.id)
+    worker = joined(queue)
+    seen = []
+    for _ in range(40):
+        seen += ids(claim(queue, 1, worker))
+    assert seen == [one.id for one in rest]
+
+
+def test_many_queues_are_served_in_turn(queue):
+    payloads = [job(queue=f"q{n:03}") for n in range(300)]
+    queue.push(*payloads)
+    worker = joined(queue)
+    seen = []
+    for _ in range(300):
+        seen += ids(queue.reserve([], 1, worker))
+    assert sorted(seen) == sorted(one.id for one in payloads)
+
+
+def test_a_word_said_while_a_worker_was_busy_does_not_wake_it_again(queue):
+    queue.wait(["default"], 0)
+    heard = queue._scripts.channel
+    for _ in range(500):
+        queue.connection.client.publish(heard, "default")
+    assert queue.wait(["default"], 1)
+    assert not queue.wait(["default"], 0.05)

@@ -12,7 +12,7 @@ from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.models import DeadLetterJob, JobHistory, JobPriority
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.memory import MemoryQueue
-from django_jobqueue.queues.orm import OrmQueue
+from django_jobqueue.queues.orm import OrmQueue, pushing
 from tests.queues.hooks import HOUR, claim, claim_one, ids, job, joined, push_and_claim, settle, wait_for
 
 MAX_ATTEMPT, MAX_LEASE_NO = 32_767, 2_147_483_647
@@ -100,7 +100,7 @@ def test_a_push_whose_holder_can_not_be_asked_for_stores_none_of_its_jobs(queue,
         raise OperationalError("the connection is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(OrmQueue, "_holders", fail)
+        patch.setattr(pushing, "_holders", fail)
         with pytest.raises(EnqueueError):
             queue.push(first, second)
     assert queue.find(first.id) is None

@@ -190,3 +190,17 @@ def test_a_worker_declared_dead_meanwhile_runs_nothing_it_fetched_under_its_old_
     assert queue.size() == 0
     # 0200 ran and its settlement was refused, so it runs again: at least once. Nothing that had not begun ran twice.
     assert {name for name in jobs.ran if jobs.ran.count(name) > 1} <= set(numbers(201))
+
+
+def test_p6_a_batch_fetched_ahead_does_not_run_before_what_was_given_back(queue):
+    """The first job of a batch is slow, so the others go back; what was fetched meanwhile is behind them."""
+    queue.seconds = 0.02
+    push(queue, *numbers(600))
+    slow = threading.Event()
+
+    def hold():
+        slow.wait(0.4)  # longer than the flusher waits before it gives back
+
+    jobs.hooks["0300"] = hold
+    drain(queue)
+    assert jobs.ran == numbers(600)

@@ -220,10 +220,10 @@ class Outgoing:
             )
         return None
 
-    def cancel(self, job_id: UUID, unless: Callable[[], bool]) -> bool:
+    def cancel(self, job_id: UUID, unless: Callable[[int], bool]) -> bool:
         """End a job that is still on its way, with a row in the history. Waits for whoever delivers it now.
 
-        `unless` is asked when nobody can deliver it any more: whether it has arrived.
+        `unless` is asked when nobody can deliver it any more: whether it has arrived, by its last lease number.
         """
         dialect = self._dialect()
         with dialect.transaction():
@@ -232,7 +232,7 @@ class Outgoing:
                 f"{dialect.for_update}",
                 [dialect.to_id(job_id), _OUTBOX, self.store],
             )
-            job = self.find(job_id) if rows and not unless() else None
+            job = self.find(job_id) if rows and not unless(rows[0][0]) else None
             if job is None:
                 return False
             self.remove([job_id])

@@ -7,7 +7,7 @@ What becomes of a job at each point where something can go wrong:
 - *Crash after the commit, before the delivery*; also *Redis is down then*: the row stays and a relay, one in every
   worker, delivers it later. Whoever pushed has its id and hears nothing of it.
 - *Crash after the delivery, before the row is deleted*: it is delivered again, and Redis knows the id. It does so for
-  ten minutes after the job has ended; later than that, the relay finds the job in the history or the dead letters.
+  ten minutes (or 100,000 jobs) after the job has ended; later, the relay finds it in the history or the dead letters.
   (With `record` "failures" or "none" a job that succeeded leaves nothing to find: if the database is away for so long
   just then, the job runs twice, as any job may.)
 - *Two relays at once*, or a relay and the commit: one locks the row and the other passes over it. SQLite has no locks
@@ -65,7 +65,7 @@ class Store(Protocol):
 
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]: ...
 
-    def knows(self, job_id: UUID) -> bool: ...
+    def knows(self, job_id: UUID, lease_no: int = 0) -> bool: ...
 
 
 class Outbox:
@@ -257,7 +257,7 @@ class Outbox:
 
     def cancel(self, job_id: UUID) -> bool:
         """End a job that is not in Redis yet; it never gets there. Not one that is, whose row was only left over."""
-        cancelled: bool = self._table.cancel(job_id, unless=lambda: self._queue.knows(job_id))
+        cancelled: bool = self._table.cancel(job_id, unless=lambda lease_no: self._queue.knows(job_id, lease_no))
         return cancelled
 
 

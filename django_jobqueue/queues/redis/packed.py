@@ -138,7 +138,7 @@ def pack_record(job: JobPayload) -> bytes:
     queue, unique = job.queue.encode(), (job.unique_key or "").encode()
     task, key, args = job.task.encode(), job.concurrency_key.encode(), job.args.encode()
     how, stored = _PLAIN, args
-    if len(args) >= COMPRESS_FROM:
+    if COMPRESS_FROM <= len(args) <= LONGEST_ARGS:
         shorter = zlib.compress(args, 1)
         if len(shorter) < len(args):
             how, stored = _ZLIB, shorter
@@ -240,12 +240,13 @@ def unpack_entry(job_id: UUID, data: bytes, lost: ErrorRecord) -> Entry | None:
         ended, letter, state_bytes, size = _ENTRY.unpack_from(data)
         words = _unpack_words(data[_ENTRY.size : _ENTRY.size + size])
         outcome = OUTCOMES[letter]
-    except (StructError, UnicodeDecodeError, KeyError):
+        state = unpack_state(state_bytes)
+        started = moment(state.claimed_at) + timedelta(milliseconds=words.start_ms) if state.claimed_at else None
+        finished = started + timedelta(milliseconds=words.run_ms) if started else None
+    except (StructError, UnicodeDecodeError, KeyError, OverflowError):
         return None
-    record, state = unpack_record(data[_ENTRY.size + size :]), unpack_state(state_bytes)
+    record = unpack_record(data[_ENTRY.size + size :])
     is_lost = letter in b"OW"
-    started = moment(state.claimed_at) + timedelta(milliseconds=words.start_ms) if state.claimed_at else None
-    has_run = started is not None and not is_lost
     return Entry(
         job_id=job_id,
         lease_no=state.lease_no,
@@ -270,5 +271,5 @@ def unpack_entry(job_id: UUID, data: bytes, lost: ErrorRecord) -> Entry | None:
         worker_id=state.worker_id,
         created_at=record.created_at,
         started_at=started,
-        finished_at=started + timedelta(milliseconds=words.run_ms) if has_run and started else moment(ended),
+        finished_at=moment(ended) if finished is None or is_lost else finished,
     )

@@ -47,6 +47,8 @@ PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
 """What one script stores at most. A push of more is several, and not all or none."""
 LEFT_BEHIND_SECONDS = 2.0
 """How old an ended execution must be before another worker writes it to the tables."""
+RECORD_PAGES = 20
+"""How much of what was left behind one `reclaim` writes: 500 ended executions to a page."""
 RELAY_LIMIT = 5_000
 
 
@@ -118,9 +120,9 @@ class RedisQueue(Queue):
             self._unrecorded.record_left_behind(0)
         return is_done
 
-    def knows(self, job_id: UUID) -> bool:
-        """Whether this id has arrived here: it lives, or ended lately."""
-        return bool(self._scripts.run("knows", job_id.bytes))
+    def knows(self, job_id: UUID, lease_no: int = 0) -> bool:
+        """Whether this id has arrived here: it lives, or ended lately, and not by a death at or before this lease."""
+        return bool(self._scripts.run("knows", job_id.bytes, lease_no))
 
     def reprioritize(self, job_id: UUID, priority: int) -> bool:
         if not -100 <= priority <= 100:
@@ -135,7 +137,7 @@ class RedisQueue(Queue):
         while go_on != b"":
             count, go_on = self._scripts.run("clear", *_which(queue), self._unrecorded.level, go_on)
             removed += count
-        self._unrecorded.record_left_behind(0)
+        self._unrecorded.record_left_behind(0, 1 + removed // 500)
         return removed
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -205,6 +207,7 @@ class RedisQueue(Queue):
 
     def report(self, worker: UUID, report: WorkerReport) -> None:
         self._register.report(worker, report)
+        self._register.bury_silent()
 
     def leave(self, worker: UUID) -> None:
         self._scripts.run("leave", worker.bytes)
@@ -235,8 +238,7 @@ class RedisQueue(Queue):
             count, more = self._scripts.run("reclaim", conf().CRASH_BUDGET, self._unrecorded.level)
             moved += count
         failpoints.hit("reclaim.committed")
-        self._register.bury_silent()
-        self._unrecorded.record_left_behind(0 if moved else LEFT_BEHIND_SECONDS)
+        self._unrecorded.record_left_behind(0 if moved else LEFT_BEHIND_SECONDS, RECORD_PAGES)
         self._outbox.relay(RELAY_LIMIT)
         return moved
 

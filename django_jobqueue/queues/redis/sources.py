@@ -82,6 +82,10 @@ class CacheSource:
 
     def shared(self) -> Client:
         client: Client = self._cache().get_client(write=True)
+        for pool in [client.connection_pool] if isinstance(client, redis.Redis) else []:
+            # redis-py before 8 waits for a server for ever, and so would a worker that is told to stop.
+            for name, seconds in _BOUNDED.items():
+                pool.connection_kwargs.setdefault(name, seconds)
         return client
 
     def own(self) -> Client:

@@ -54,10 +54,13 @@ class Unrecorded:
             entries += _entries(zip(dead, self._scripts.get_fields(_HASH, dead), strict=True))
         self._write(entries)
 
-    def record_left_behind(self, older_than: float) -> int:
-        """Write what nobody did within so many seconds: a crash, or a database that did not answer. How many."""
+    def record_left_behind(self, older_than: float, pages: int = 1) -> int:
+        """Write what nobody did within so many seconds: a crash, or a database that did not answer. How many.
+
+        Of a large backlog so many pages only. Nothing in the caller's transaction, whose end we don't know.
+        """
         cursor, written = b"0", 0
-        while True:
+        for _ in range(0 if self._is_callers() else pages):
             cursor, *flat = self._scripts.run("unrecorded", cursor, int(older_than * 1e6))
             fields = flat[::2]
             entries = _entries(zip(fields, flat[1::2], strict=True))
@@ -67,7 +70,8 @@ class Unrecorded:
                 self._throw_away({*fields} - {_field(one.job_id, one.lease_no) for one in entries})
             written += len(entries)
             if cursor == b"0":
-                return written
+                break
+        return written
 
     def _write(self, entries: Sequence[Entry]) -> bool:
         """False: the database did not answer, and the entries wait for the next `reclaim`."""
@@ -80,10 +84,15 @@ class Unrecorded:
             self._complain(error)
             return False
         failpoints.hit("record.committed")
-        if connections[self._recorder.database].in_atomic_block:
+        if self._is_callers():
             return True  # the rows may be rolled back yet: whoever reclaims writes them once more, and deletes then
         self._scripts.delete_fields(_HASH, [_field(one.job_id, one.lease_no) for one in entries])
         return True
+
+    def _is_callers(self) -> bool:
+        """Whether a transaction is open that is not ours to commit."""
+        connection = connections[self._recorder.database]
+        return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
     def _throw_away(self, fields: Iterable[bytes]) -> None:
         garbage = list(fields)

@@ -20,6 +20,7 @@ STEP_SECONDS = 0.2
 PING_SECONDS = 10.0
 """How often the subscription is proved to be alive. A half-open connection looks like one on which nothing happens."""
 RETRY_SECONDS = 2.0
+_MOST_WORDS = 10_000
 
 
 class Waiter:
@@ -83,11 +84,18 @@ class Waiter:
             if message is not None:
                 self._heard_at = time.monotonic()
                 if message["type"] == "message" and self._concerns(message["data"], queues):
+                    self._drop_the_rest()
                     return True
             if self._bell.wait(0):
                 return True
             self._prove_alive()
         return False
+
+    def _drop_the_rest(self) -> None:
+        """Whoever is awake looks for jobs; what else was said until now need not wake it again."""
+        for _ in range(_MOST_WORDS):
+            if self._listener.get_message(timeout=0) is None:
+                return
 
     def _concerns(self, queue: bytes, queues: set[bytes]) -> bool:
         return not queue or not queues or queue in queues

@@ -14,7 +14,10 @@ from redis.exceptions import NoScriptError, ResponseError
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.failures import REDIS_ERRORS
 
-KEYS = ("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "done", "older", "calls", "meta")
+KEYS = (
+    *("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded"),
+    *("done", "older", "results", "older_results", "calls", "meta"),
+)
 STORING = ("push", "push_one")
 """These need memory. They look only at the keys they write, and leave it to `types` to say which is wrong."""
 READING = ("find", "finished", "knows", "next_due", "peek", "queue_names", "stats", "types", "unrecorded")

@@ -1,7 +1,7 @@
 -- Is every key what it should be? Asked before anything is written.
 
 local TYPES = {[JOBS] = 'hash', [STATE] = 'hash', [DELAYED] = 'zset', [WORKERS] = 'zset', [COUNTS] = 'hash', [UNIQUE] = 'hash',
-  [UNRECORDED] = 'hash', [DONE] = 'hash', [OLDER] = 'hash', [CALLS] = 'hash', [META] = 'hash'}
+  [UNRECORDED] = 'hash', [DONE] = 'hash', [OLDER] = 'hash', [CALLS] = 'hash', [META] = 'hash', [RESULTS] = 'hash', [OLDER_RESULTS] = 'hash'}
 
 local function wrong(key, want)
   local found = redis.call('TYPE', key).ok

@@ -56,6 +56,30 @@ for i, one in ipairs(settlements) do
   reply[#reply + 1] = holder
 end
 
+-- Queues with ready jobs, beginning with another one each time: as many as the limit can empty.
+local function in_turn(turn, limit, due, settlements)
+  local ready, names = {}, {}
+  local all = redis.call('HGETALL', COUNTS)
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, 2) == 'r:' then ready[string.sub(all[i], 3)] = number(all[i + 1]) end
+  end
+  for _, job in ipairs(due) do ready[job.queue] = (ready[job.queue] or 0) + 1 end
+  for _, one in ipairs(settlements) do
+    if one.state and one.outcome == 'L' then ready[one.queue] = (ready[one.queue] or 0) + 1 end
+  end
+  for name, count_ in pairs(ready) do
+    if count_ > 0 then names[#names + 1] = name end
+  end
+  table.sort(names)
+  local chosen = {}
+  for i = 1, #names do
+    if limit <= 0 then break end
+    chosen[i] = names[(turn + i - 1) % #names + 1]
+    limit = limit - ready[chosen[i]]
+  end
+  return chosen
+end
+
 -- what is due, and the lines that are touched
 
 local due, queues, named = due_jobs(now), {}, {}
@@ -69,7 +93,8 @@ for i = 7, 6 + n do
     queues[#queues + 1] = ARGV[i]
   end
 end
-for _, queue in ipairs(n > 0 and queues or names_in(READY)) do
+if n == 0 then queues = in_turn(turn, limit, due, settlements) end
+for _, queue in ipairs(queues) do
   problem = wrong_queue(queue)
   if problem then return problem end
 end
@@ -108,8 +133,9 @@ wait_until(dues, soonest)
 finish(now, ended, level)
 write_counts()
 local stamp = struct.pack('>d', now)
-if worker ~= NOBODY and not is_repeat then redis.call('HSET', CALLS, worker, stamp .. call) end
-if limit < 1 then return reply end
+if reply[1] == '1' and not is_repeat then redis.call('HSET', CALLS, worker, stamp .. call) end
+-- A database that is away: what has ended waits here, and more must not come until it is back.
+if limit < 1 or redis.call('HLEN', UNRECORDED) > MOST_UNRECORDED then return reply end
 
 -- promote and claim
 
@@ -120,15 +146,16 @@ local next_due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 if next_due then reply[2] = string.format('%.0f', math.max(0, tonumber(next_due) - now)) end
 if reply[1] == '0' then return reply end
 if is_repeat then
+  local same = {}
   for _, job in ipairs(held_by(worker)) do
-    local state = packed(job.state)
-    if string.sub(state, 28, 35) == string.sub(known_call, 1, 8) then reply[#reply + 1] = state .. job.id .. job.record end
+    if string.sub(packed(job.state), 28, 35) == string.sub(known_call, 1, 8) then same[#same + 1] = job end
   end
+  table.sort(same, function(a, b)
+    if a.state.priority ~= b.state.priority then return a.state.priority > b.state.priority end
+    return a.state.place < b.state.place
+  end)
+  for _, job in ipairs(same) do reply[#reply + 1] = packed(job.state) .. job.id .. job.record end
   return reply
-end
-if n == 0 then
-  local all = names_in(READY)
-  for i = 1, #all do queues[i] = all[(turn + i - 1) % #all + 1] end
 end
 local leases, mine = {}, {}
 for _, queue in ipairs(queues) do

@@ -8,10 +8,12 @@
 --   counts      hash    "r:<queue>" "d:" "l:" -> n   how many jobs are READY, DELAYED, LEASED
 --   unique      hash    unique key -> id             of live jobs
 --   unrecorded  hash    id lease_no -> entry         ended executions the tables don't have yet
---   done        hash    id -> entry, or its head     jobs that are over, the younger generation
+--   done        hash    id -> outcome, lease number  jobs that are over, the younger generation
 --   older       hash    the same                     the older generation; both expire
+--   results     hash    id -> entry                  of those that the tables don't get, the younger generation
+--   older_results       the same                     the older one
 --   calls       hash    worker -> moment, number     its last exchange, by which a repeated one is known
---   meta        hash    seq, done_since, done_bytes
+--   meta        hash    seq, done_since, results_since, results_bytes
 --
 --
 --   levels:<queue>           zset  the priorities that have jobs
@@ -31,8 +33,10 @@ local JOBS = KEYS[1]
 local P = string.sub(JOBS, 1, -5)
 local STATE, DELAYED, WORKERS, COUNTS, UNIQUE = P .. 'state', P .. 'delayed', P .. 'workers', P .. 'counts', P .. 'unique'
 local UNRECORDED, DONE, OLDER, CALLS, META = P .. 'unrecorded', P .. 'done', P .. 'older', P .. 'calls', P .. 'meta'
+local RESULTS, OLDER_RESULTS = P .. 'results', P .. 'older_results'
 local READY, WAITS, LEASED = 'r', 'd', 'l'
 local CHUNK = 1000
+local MOST_UNRECORDED = 100000
 local NOBODY = string.rep('\0', 16)
 
 local function line_key(queue, priority) return P .. 'line:' .. queue .. ':' .. priority end
@@ -59,6 +63,13 @@ local function many(key, ids)
     for i, value in ipairs(piece) do found[first + i - 1] = value end
   end
   return found
+end
+
+-- Of a finished job's head (outcome, lease number): whether a job with this last lease number is the same, or was brought back.
+local function is_over(over, lease_no)
+  if not over or #over < 5 then return false end
+  local outcome, last = struct.unpack('>c1I4', over)
+  return not ((outcome == 'D' or outcome == 'W') and lease_no > 0 and lease_no >= last)
 end
 
 local function number(text) return tonumber(text or '') or 0 end

@@ -17,14 +17,7 @@ end
 
 -- Known is what lives, and what is over; a dead letter that is brought back carries its last lease number.
 local live, younger, older = many(JOBS, ids), many(DONE, ids), many(OLDER, ids)
-local function is_known(i, job)
-  if live[i] then return true end
-  local over = younger[i] or older[i]
-  if not over or #over < 5 then return false end
-  local outcome, lease_no = struct.unpack('>c1I4', over)
-  local is_dead = outcome == 'D' or outcome == 'W'
-  return not (is_dead and job.lease_no >= lease_no)
-end
+local function is_known(i, job) return live[i] or is_over(younger[i] or older[i], job.lease_no) end
 
 local answers, first, held, fresh = {}, {}, {}, {}
 for i, job in ipairs(jobs) do

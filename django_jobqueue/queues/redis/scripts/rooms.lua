@@ -18,22 +18,36 @@ end
 local RECORDED_FROM = {D = 0, W = 0, R = 1, O = 1, C = 2, X = 2, S = 2}
 local FINAL = {C = true, X = true, D = true, W = true}
 
-local function remember_done(now, pairs_, bytes)
-  if #pairs_ == 0 then return end
-  local since = number(redis.call('HGET', META, 'done_since'))
-  local full = redis.call('HINCRBY', META, 'done_bytes', bytes) > DONE_BYTES or redis.call('HLEN', DONE) >= DONE_JOBS
-  if full or now - since > DONE_SECONDS * 1000000 then
-    redis.call('UNLINK', OLDER)
-    if redis.call('EXISTS', DONE) == 1 then redis.call('RENAME', DONE, OLDER) end
-    redis.call('HSET', META, 'done_since', string.format('%.0f', now), 'done_bytes', 0)
-  end
-  in_pieces('HSET', DONE, pairs_)
+-- The younger generation becomes the older one, which is forgotten.
+local function rotate(younger, older, since, now)
+  redis.call('UNLINK', older)
+  if redis.call('EXISTS', younger) == 1 then redis.call('RENAME', younger, older) end
+  redis.call('HSET', META, since, string.format('%.0f', now))
+end
+
+local function is_old(since, now) return now - number(redis.call('HGET', META, since)) > DONE_SECONDS * 1000000 end
+
+local function remember_done(now, done)
+  if #done == 0 then return end
+  if redis.call('HLEN', DONE) >= DONE_JOBS or is_old('done_since', now) then rotate(DONE, OLDER, 'done_since', now) end
+  in_pieces('HSET', DONE, done)
   redis.call('EXPIRE', DONE, 2 * DONE_SECONDS)
+end
+
+local function remember_results(now, results, bytes)
+  if #results == 0 then return end
+  local all = redis.call('HINCRBY', META, 'results_bytes', bytes)
+  if all > DONE_BYTES or redis.call('HLEN', RESULTS) >= DONE_JOBS or is_old('results_since', now) then
+    rotate(RESULTS, OLDER_RESULTS, 'results_since', now)
+    redis.call('HSET', META, 'results_bytes', bytes)
+  end
+  in_pieces('HSET', RESULTS, results)
+  redis.call('EXPIRE', RESULTS, 2 * DONE_SECONDS)
 end
 
 -- Ends executions: {id, state (bytes), record, unique, outcome, body}. The caller has counted them out of their rooms.
 local function finish(now, ended, level)
-  local ids, unrecorded, done, bytes, keys, stamp = {}, {}, {}, 0, {}, struct.pack('>d', now)
+  local ids, unrecorded, done, results, bytes, keys, stamp = {}, {}, {}, {}, 0, {}, struct.pack('>d', now)
   for _, one in ipairs(ended) do
     local to_table, final = level >= RECORDED_FROM[one.outcome], FINAL[one.outcome]
     local lease_no = string.sub(one.state, 21, 24)
@@ -44,11 +58,13 @@ local function finish(now, ended, level)
     end
     if final then
       ids[#ids + 1] = one.id
-      local kept = one.outcome .. lease_no
-      if not to_table then kept = kept .. whole end
       done[#done + 1] = one.id
-      done[#done + 1] = kept
-      bytes = bytes + #kept
+      done[#done + 1] = one.outcome .. lease_no
+      if not to_table then
+        results[#results + 1] = one.id
+        results[#results + 1] = whole
+        bytes = bytes + #whole
+      end
       if one.unique ~= '' then keys[#keys + 1] = one.unique end
     end
   end
@@ -56,7 +72,8 @@ local function finish(now, ended, level)
   in_pieces('HDEL', JOBS, ids)
   in_pieces('HDEL', STATE, ids)
   in_pieces('HDEL', UNIQUE, keys)
-  remember_done(now, done, bytes)
+  remember_done(now, done)
+  remember_results(now, results, bytes)
 end
 
 -- Jobs that are due, oldest first: {id, queue, state}. One without a record is dropped by promote.
@@ -113,7 +130,6 @@ local function present(elements)
 end
 
 local function number_of(place) return struct.unpack('>d', place) end
-local function place_of(element) return #element == 24 and number_of(string.sub(element, 17)) or -1 end
 
 -- Of jobs that were given back, those with the smallest places, as elements of a line.
 local function given_back(queue, priority, n)
@@ -122,37 +138,48 @@ local function given_back(queue, priority, n)
   return elements
 end
 
--- The first n of what was given back (still in its set) and what was popped off the line; the rest of that returns to its head.
-local function merged(line, back, returned, popped, n)
-  local first, gone, i, j = {}, {}, 1, 1
+-- The first n of the jobs that were given back and of those popped off the line; the rest of these returns to its head.
+local function merged(line, returned, popped, n)
+  local first, i, j = {}, 1, 1
   while #first < n and (returned[i] or popped[j]) do
-    if returned[i] and (not popped[j] or place_of(returned[i]) < place_of(popped[j])) then
+    if returned[i] and (not popped[j] or number_of(returned[i].place) < number_of(popped[j].place)) then
       first[#first + 1] = returned[i]
-      gone[#gone + 1] = string.sub(returned[i], 1, -9)
       i = i + 1
     else
       first[#first + 1] = popped[j]
       j = j + 1
     end
   end
-  for k = #popped, j, -1 do redis.call('LPUSH', line, popped[k]) end
-  in_pieces('ZREM', back, gone)
-  return first
+  for k = #popped, j, -1 do redis.call('LPUSH', line, popped[k].id .. popped[k].place) end
+  return first, i - 1
 end
 
--- Takes up to n jobs from one priority of a queue, by place.
+-- Out of the set go the jobs that were taken, and what is not there any more.
+local function take_back(back, given, returned, taken)
+  local stays, gone = {}, {}
+  for i = taken + 1, #returned do stays[returned[i].id] = true end
+  for _, element in ipairs(given) do
+    local id = string.sub(element, 1, -9)
+    if not stays[id] then gone[#gone + 1] = id end
+  end
+  in_pieces('ZREM', back, gone)
+end
+
+-- Takes up to n jobs from one priority of a queue, by place. Where it finds leftovers only, it looks at ever more at once.
 local function take_first(queue, priority, n)
-  local line, back, jobs = line_key(queue, priority), back_key(queue, priority), {}
+  local line, back, jobs, size = line_key(queue, priority), back_key(queue, priority), {}, 0
   while #jobs < n do
     local wanted = math.min(n - #jobs, CHUNK)
-    local elements = redis.call('LPOP', line, wanted) or {}
-    local returned = given_back(queue, priority, wanted)
-    if #returned > 0 then elements = merged(line, back, returned, elements, wanted) end
-    if #elements == 0 then
+    size = math.min(math.max(wanted, 4 * size), CHUNK)
+    local popped, given = redis.call('LPOP', line, size) or {}, given_back(queue, priority, wanted)
+    if #popped == 0 and #given == 0 then
       redis.call('ZREM', levels_key(queue), priority)
       break
     end
-    for _, job in ipairs(present(elements)) do jobs[#jobs + 1] = job end
+    local returned = present(given)
+    local first, taken = merged(line, returned, present(popped), wanted)
+    for _, job in ipairs(first) do jobs[#jobs + 1] = job end
+    take_back(back, given, returned, taken)
   end
   return jobs
 end

@@ -17,7 +17,7 @@ end
 local function oldest(queue)
   local moment = now
   for _, priority in ipairs(redis.call('ZRANGE', levels_key(queue), 0, -1)) do
-    local elements = redis.call('LRANGE', line_key(queue, priority), 0, 99)
+    local elements = redis.call('LRANGE', line_key(queue, priority), 0, CHUNK - 1)
     local first, back = present(elements)[1], present(given_back(queue, priority, 100))[1]
     if first then moment = math.min(moment, state_of(first.record, first.own).ready_at) end
     if back then moment = math.min(moment, state_of(back.record, back.own).ready_at) end
