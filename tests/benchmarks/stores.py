@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
@@ -124,7 +125,10 @@ class SQLite(Store):
         return str(self.file(name))
 
     def copy(self, source: str, name: str) -> str:
-        return str(shutil.copyfile(self.file(source), self.file(name)))
+        copy = shutil.copyfile(self.file(source), self.file(name))
+        with copy.open("rb+") as file:  # or the first checkpoint that is measured writes all of it
+            os.fsync(file.fileno())
+        return str(copy)
 
     def drop(self, name: str) -> None:
         for end in ("", "-wal", "-shm"):

@@ -57,7 +57,7 @@ class FakeStore:
             self.live[payload.id] = payload
         return payload.id
 
-    def knows(self, job_id):
+    def knows(self, job_id, lease_no=0):
         if self.raises:
             raise StoreUnavailable("connection refused")
         return job_id in self.live or job_id in self.over
