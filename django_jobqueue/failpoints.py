@@ -26,6 +26,8 @@ POINTS = {
     "settle.committed": "the decisions are stored, the worker does not know",
     "reclaim.before_commit": "the leases of the dead are written back",
     "reclaim.committed": "the jobs of the dead are in the line again",
+    "declare_dead.before_commit": "the leases of a worker that was seen to die are written back",
+    "declare_dead.committed": "they are in the line again, whoever saw it does not know",
     "leave.before_commit": "the worker's own leases are written back",
     "leave.committed": "the worker has signed off and still runs",
     "record.before": "what has ended is settled in Redis, the tables don't know",

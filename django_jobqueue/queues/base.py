@@ -269,6 +269,19 @@ class Queue(ABC):
         """
 
     @abstractmethod
+    def declare_dead(self, worker: UUID) -> int:
+        """The worker is proved dead: do at once what `reclaim` would do when its lease ends. Gives the jobs moved.
+
+        May be repeated: a lease is taken once. A worker that lives after all is fenced: its heartbeat is False, its
+        settlements of what was taken change nothing, and it gets no more jobs. What another transaction is moving at
+        this moment is left to it, or to `reclaim`.
+        """
+
+    @abstractmethod
+    def leases(self, worker: UUID) -> list[Reservation]:
+        """What a worker holds, in the order of the line: the very reservations, rebuilt from the store."""
+
+    @abstractmethod
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Block until a job may be ready, or `timeout` seconds. True when something woke it. May wake for nothing."""
 

@@ -260,7 +260,7 @@ class MemoryQueue(Queue):
 
     def leave(self, worker: UUID) -> None:
         with self._changed:
-            for job in [job for job in self.jobs.values() if job.room is Room.LEASED and job.worker_id == worker]:
+            for job in self._held_by(worker):
                 self._release(job)
             if worker in self.workers:
                 self.workers[worker].alive = False
@@ -281,6 +281,20 @@ class MemoryQueue(Queue):
             for job in lost:
                 self._lose(job)
             return len(lost)
+
+    def declare_dead(self, worker: UUID) -> int:
+        with self._changed:
+            if worker in self.workers:
+                self.workers[worker].alive = False
+            lost = self._held_by(worker)
+            for job in lost:
+                self._lose(job)
+            return len(lost)
+
+    def leases(self, worker: UUID) -> list[Reservation]:
+        with self._changed:
+            held = sorted(self._held_by(worker), key=lambda job: (-job.payload.priority, job.seq))
+            return [_reservation(job) for job in held]
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         with self._changed:
@@ -314,6 +328,9 @@ class MemoryQueue(Queue):
     def _waiting(self, job_id: UUID) -> Job | None:
         job = self.jobs.get(job_id)
         return None if job is None or job.room is Room.LEASED else job
+
+    def _held_by(self, worker: UUID) -> list[Job]:
+        return [job for job in self.jobs.values() if job.room is Room.LEASED and job.worker_id == worker]
 
     def _is_alive(self, worker: UUID | None) -> bool:
         return worker in self.workers and self.workers[worker].alive
@@ -357,23 +374,7 @@ class MemoryQueue(Queue):
         job.room, job.worker_id, job.claimed_at = Room.LEASED, worker, self.clock()
         job.attempt += 1
         job.lease_no += 1
-        payload = job.payload
-        return Reservation(
-            job_id=payload.id,
-            lease_no=job.lease_no,
-            attempt=job.attempt,
-            crashes=job.crashes,
-            queue=payload.queue,
-            priority=payload.priority,
-            task=payload.task,
-            args=payload.args,
-            max_attempts=payload.max_attempts,
-            timeout=payload.timeout,
-            times_retried=payload.times_retried,
-            created_at=job.created_at,
-            claimed_at=job.claimed_at,
-            wait_ms=_wait_ms(job),
-        )
+        return _reservation(job)
 
     def _settle(self, one: Settlement, now: datetime) -> bool:
         job = self.jobs.get(one.reservation.job_id)
@@ -439,6 +440,28 @@ class MemoryQueue(Queue):
 def _wait_ms(job: Job) -> int:
     """From ready to claimed."""
     return max(0, (job.claimed_at - job.ready_at) // timedelta(milliseconds=1)) if job.claimed_at else 0
+
+
+def _reservation(job: Job) -> Reservation:
+    """A leased job as its worker knows it."""
+    payload = job.payload
+    assert job.claimed_at is not None  # noqa: S101 (it is leased)
+    return Reservation(
+        job_id=payload.id,
+        lease_no=job.lease_no,
+        attempt=job.attempt,
+        crashes=job.crashes,
+        queue=payload.queue,
+        priority=payload.priority,
+        task=payload.task,
+        args=payload.args,
+        max_attempts=payload.max_attempts,
+        timeout=payload.timeout,
+        times_retried=payload.times_retried,
+        created_at=job.created_at,
+        claimed_at=job.claimed_at,
+        wait_ms=_wait_ms(job),
+    )
 
 
 def _snapshot(job: Job) -> JobSnapshot:

@@ -225,6 +225,26 @@ def test_a_worker_dies_while_it_takes_back_what_a_dead_one_held(books, case):
     books.compare()
 
 
+@chosen(Case("declare_dead.before_commit"), Case("declare_dead.committed"))
+def test_who_saw_a_worker_die_dies_too(books, case):
+    """Before the commit the leases are as they were; after it they are in the line, and saying it again is nothing."""
+    stage = books.stage
+    head = books.push_one_of_each(tasks.work)
+    gone = WorkerIdentity()
+    stage.queue.join(gone)
+    [lost] = stage.queue.reserve((), 1, gone.id)
+    assert lost.job_id == head
+    say_so = ["tests.crash.actors", "declare_dead", stage.alias, str(gone.id)]
+    books.die(stage.start(*say_so, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    assert stage.leases() == (1 if case.point == "declare_dead.before_commit" else 0)
+
+    assert finish(stage.start(*say_so))[0] == 0  # its successor says so again
+    assert stage.leases() == 0
+    books.finish()
+    assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
+    books.compare()
+
+
 @chosen(Case("leave.before_commit"), Case("leave.committed", main=False))
 def test_a_worker_dies_while_it_signs_off(books, case):
     books.push_one_of_each(tasks.work)
@@ -323,6 +343,7 @@ def test_every_point_has_a_case():
     cases = {
         *(case.point for case in WORKER_CASES),
         *("promote.before_commit", "reclaim.before_commit", "reclaim.committed", "leave.before_commit"),
+        *("declare_dead.before_commit", "declare_dead.committed"),
         *("leave.committed", "enqueue.before_commit", "enqueue.committed", "revive.before_commit", "revive.committed"),
         *ONLY_ON_REDIS,
     }

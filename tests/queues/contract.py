@@ -14,6 +14,7 @@ Tests are named for the promise (P1 to P11, see docs/explanation) or the scar th
 from __future__ import annotations
 
 from tests.queues.claiming import Claiming
+from tests.queues.dying import Dying
 from tests.queues.hooks import Hooks
 from tests.queues.living import Living
 from tests.queues.producing import Cancelling, Delaying, Looking, Pushing, Unique
@@ -22,6 +23,6 @@ from tests.queues.settling import Burying, Fencing, Settling
 
 
 class QueueContract(
-    Pushing, Unique, Delaying, Cancelling, Looking, Claiming, Settling, Fencing, Burying, Living, Races, Hooks
+    Pushing, Unique, Delaying, Cancelling, Looking, Claiming, Settling, Fencing, Burying, Living, Dying, Races, Hooks
 ):
     """Every verb of `queues/base.py`, one store at a time."""

@@ -257,6 +257,18 @@ class StoreMachine(RuleBasedStateMachine):
     def reclaim(self):
         self.both(lambda queue: queue.reclaim())
 
+    @rule(index=some, really=seldom)
+    def declare_dead(self, index, really):
+        worker = self.worker(index)
+        if really:
+            self.both(lambda queue: queue.declare_dead(worker))
+
+    @rule(index=some)
+    def look_at_leases(self, index):
+        worker = self.worker(index)
+        forget = {"created_at": None, "claimed_at": None, "wait_ms": 0}
+        self.both(lambda queue: [one._replace(**forget) for one in queue.leases(worker)])
+
     def compare_claims(self, mine, models, in_turn):
         def order(line):
             return sorted(line, key=lambda one: one.queue) if in_turn else line

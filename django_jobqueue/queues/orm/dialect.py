@@ -237,7 +237,7 @@ class Dialect(Values):
             number, tries = min(lease_no + 1, MAX_INT), min(attempt + 1, MAX_SMALLINT)
             lease = Lease(job.job_id, number, worker, queue, priority, seq, tries, crashes, now)
             leases.append(self._lease_values(lease))
-            claimed.append(_reservation(lease, job))
+            claimed.append(reservation(lease, job))
         self.insert_many(insert(LOCKS), leases)
         self._delete_rows(READY, "job_id", sorted(row[0] for row in line))
         return claimed
@@ -340,7 +340,8 @@ class Dialect(Values):
         return max(0.0, (self.from_time(moment) - self.now()).total_seconds())
 
 
-def _reservation(lease: Lease, job: JobRow) -> Reservation:
+def reservation(lease: Lease, job: JobRow) -> Reservation:
+    """A claimed job, from its two rows."""
     return Reservation(
         job_id=lease.job_id,
         lease_no=lease.lease_no,

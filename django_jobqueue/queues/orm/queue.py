@@ -12,7 +12,6 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, Operational
 from django.utils.module_loading import import_string
 
 from django_jobqueue import failpoints
-from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import JobHistory, WorkerProcess
@@ -28,12 +27,11 @@ from django_jobqueue.queues.base import (
     WorkerReport,
 )
 from django_jobqueue.queues.bell import Bell
-from django_jobqueue.queues.orm import looking
-from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, RECLAIM_LIMIT, Dialect
+from django_jobqueue.queues.orm import leases, looking
+from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, Dialect
 from django_jobqueue.queues.orm.pushing import store
-from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, OURS, READY, WORKERS, marks
-from django_jobqueue.queues.orm.settling import Moves, settle_batch
-from django_jobqueue.queues.orm.values import Lease
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, OURS, READY
+from django_jobqueue.queues.orm.settling import settle_batch
 from django_jobqueue.queues.orm.waiting import Waiter, waiter_for
 
 _DIALECTS = {
@@ -227,18 +225,7 @@ class OrmQueue(Queue):
         return changed == 1
 
     def leave(self, worker: UUID) -> None:
-        def release(dialect: Dialect) -> None:
-            leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.for_update}", [dialect.to_id(worker)])
-            moves = Moves(dialect)
-            for lease in leases:
-                moves.release(lease)
-            dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
-            moves.write()
-            gone = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
-            gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.field_time(dialect.now()), running="")
-            failpoints.hit("leave.before_commit")
-
-        self._move(release)
+        self._move(lambda dialect: leases.give_back(dialect, worker))
         failpoints.hit("leave.committed")
 
     def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
@@ -273,36 +260,17 @@ class OrmQueue(Queue):
         return names[start:] + names[:start]
 
     def reclaim(self) -> int:
-        moved = self._move(self._reclaim)
+        moved = self._move(leases.bury_silent)
         failpoints.hit("reclaim.committed")
         return moved
 
-    def _reclaim(self, dialect: Dialect) -> int:
-        now = dialect.to_time(dialect.now())
-        alive = marks(len(ALIVE))
-        dialect.execute(
-            f"UPDATE {WORKERS} SET state = %s WHERE state IN ({alive}) AND expires_at < %s AND store = ''",
-            [str(WorkerProcess.State.DEAD), *ALIVE, now],
-        )
-        leases = dialect.leases(
-            f"name = '' AND (worker_id IS NULL "
-            f"OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({alive}))) "
-            f"LIMIT {RECLAIM_LIMIT} {dialect.skip_locked}",
-            ALIVE,
-        )
-        if leases:
-            self._lose(dialect, leases)
-            failpoints.hit("reclaim.before_commit")
-        return len(leases)
+    def declare_dead(self, worker: UUID) -> int:
+        moved = self._move(lambda dialect: leases.bury(dialect, worker))
+        failpoints.hit("declare_dead.committed")
+        return moved
 
-    def _lose(self, dialect: Dialect, leases: Sequence[Lease]) -> None:
-        jobs = dialect.jobs(lease.job_id for lease in leases)
-        moves = Moves(dialect)
-        for lease in leases:
-            if lease.job_id in jobs:
-                moves.lose(lease, jobs[lease.job_id], conf().CRASH_BUDGET)
-        dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
-        moves.write()
+    def leases(self, worker: UUID) -> list[Reservation]:
+        return leases.held(self._dialect(), worker)
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._dialect().seconds_to_next_due()

@@ -28,6 +28,7 @@ from django_jobqueue.queues.base import (
     JobSnapshot,
     Queue,
     QueueStats,
+    Reservation,
     Settlement,
     WorkerIdentity,
     WorkerReport,
@@ -241,6 +242,17 @@ class RedisQueue(Queue):
         self._unrecorded.record_left_behind(0 if moved else LEFT_BEHIND_SECONDS, RECORD_PAGES)
         self._outbox.relay(RELAY_LIMIT)
         return moved
+
+    def declare_dead(self, worker: UUID) -> int:
+        moved: int = self._scripts.run("declare_dead", worker.bytes, conf().CRASH_BUDGET, self._unrecorded.level)
+        failpoints.hit("declare_dead.committed")
+        self._register.bury(worker)
+        if moved:
+            self._unrecorded.record_left_behind(0)
+        return moved
+
+    def leases(self, worker: UUID) -> list[Reservation]:
+        return [values.reservation(one) for one in self._scripts.run("leases", worker.bytes)]
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._scripts.run("next_due")

@@ -56,6 +56,14 @@ class Register:
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
+    def bury(self, worker: UUID) -> None:
+        """Mark one as dead that was seen to die."""
+        self._mine.pop(worker, None)
+        try:
+            self._rows().filter(id=worker, state__in=_ALIVE).update(state=WorkerProcess.State.DEAD)
+        except (DatabaseError, InterfaceError) as error:
+            self._excuse(error)
+
     def bury_silent(self) -> None:
         """Mark as dead whose lease has ended."""
         try:

@@ -1,0 +1,87 @@
+"""Leases as a whole: what a worker holds, and where it goes when the worker leaves, dies, or is proved dead.
+
+Each function is a step of one move, in the caller's transaction. All of them take a lease by locking its row first, so
+of two that want the same lease (a settlement, a reclaim, a worker that leaves) the second finds it gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django_jobqueue import failpoints
+from django_jobqueue.conf import conf
+from django_jobqueue.models import WorkerProcess
+from django_jobqueue.queues.base import Reservation
+from django_jobqueue.queues.orm.dialect import ALIVE, RECLAIM_LIMIT, Dialect, reservation
+from django_jobqueue.queues.orm.rows import LOCKS, WORKERS, marks
+from django_jobqueue.queues.orm.settling import Moves
+from django_jobqueue.queues.orm.values import Lease
+
+_DEAD = str(WorkerProcess.State.DEAD)
+_ALIVE = marks(len(ALIVE))
+
+
+def held(dialect: Dialect, worker: UUID) -> list[Reservation]:
+    """What a worker holds, as it was reserved. A lease whose job is gone is none."""
+    leases = dialect.leases("worker_id = %s AND name = ''", [dialect.to_id(worker)])
+    jobs = dialect.jobs(lease.job_id for lease in leases)
+    in_line = sorted(leases, key=lambda lease: (-lease.priority, lease.seq))
+    return [reservation(lease, jobs[lease.job_id]) for lease in in_line if lease.job_id in jobs]
+
+
+def give_back(dialect: Dialect, worker: UUID) -> None:
+    """A worker leaves in good order: its leases go back to their places, its row says that it has stopped."""
+    leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.for_update}", [dialect.to_id(worker)])
+    moves = Moves(dialect)
+    for lease in leases:
+        moves.release(lease)
+    dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
+    moves.write()
+    gone = WorkerProcess.objects.using(dialect.connection.alias).filter(id=worker, state__in=ALIVE)
+    gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=dialect.field_time(dialect.now()), running="")
+    failpoints.hit("leave.before_commit")
+
+
+def bury_silent(dialect: Dialect) -> int:
+    """Declare dead who has been silent for longer than the lease, and lose what no living worker holds."""
+    dialect.execute(
+        f"UPDATE {WORKERS} SET state = %s WHERE state IN ({_ALIVE}) AND expires_at < %s AND store = ''",
+        [_DEAD, *ALIVE, dialect.to_time(dialect.now())],
+    )
+    leases = dialect.leases(
+        f"name = '' AND (worker_id IS NULL OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({_ALIVE}))) "
+        f"LIMIT {RECLAIM_LIMIT} {dialect.skip_locked}",
+        ALIVE,
+    )
+    if leases:
+        _lose(dialect, leases)
+        failpoints.hit("reclaim.before_commit")
+    return len(leases)
+
+
+def bury(dialect: Dialect, worker: UUID) -> int:
+    """Declare one worker dead and lose what it holds. Its row is locked first, so that it can't be beating meanwhile.
+
+    What somebody else has locked (the dead worker's own last statement, which its server may still be running) is left
+    to `reclaim`: nobody waits for it here.
+    """
+    dialect.execute(
+        f"UPDATE {WORKERS} SET state = %s WHERE id = %s AND state IN ({_ALIVE}) AND store = ''",
+        [_DEAD, dialect.to_id(worker), *ALIVE],
+    )
+    leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.skip_locked}", [dialect.to_id(worker)])
+    if leases:
+        _lose(dialect, leases)
+    failpoints.hit("declare_dead.before_commit")
+    return len(leases)
+
+
+def _lose(dialect: Dialect, leases: Sequence[Lease]) -> None:
+    jobs = dialect.jobs(lease.job_id for lease in leases)
+    moves = Moves(dialect)
+    for lease in leases:
+        if lease.job_id in jobs:
+            moves.lose(lease, jobs[lease.job_id], conf().CRASH_BUDGET)
+    dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
+    moves.write()
