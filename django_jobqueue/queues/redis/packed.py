@@ -6,6 +6,7 @@ The scripts know the heads of these only (see scripts/keys.lua); everything behi
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isnan, nan
@@ -14,14 +15,16 @@ from struct import error as StructError
 from typing import NamedTuple
 from uuid import UUID
 
+from django_jobqueue.jobs.ids import uuid_of
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Settlement
+from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 COMPRESS_FROM = 1_024
 """Arguments of so many bytes are compressed, when that makes them shorter."""
+PIECE_BYTES = 1024 * 1024
 LONGEST_ARGS = 64 * 1024 * 1024
 """What is unpacked at most, whatever a record claims: it may not have been written by us."""
 
@@ -29,9 +32,10 @@ _ASKS = Struct(">16scdI")
 _HEAD = Struct(">ddbBH")
 _BODY = Struct(">BBHHdHHI")
 _STATE = Struct(">cbddHIHcd16s")
-_SETTLES = Struct(">16sIdcd")
+_SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
+_CLAIMED = Struct(">IcbddHIHcd16s16s")
 _VERSION = 1
 _PLAIN, _ZLIB = 0, 1
 _NOBODY = bytes(16)
@@ -86,16 +90,17 @@ class State(NamedTuple):
 
     @property
     def wait_ms(self) -> int:
-        """From ready to claimed. Garbage, which may be no number, has not waited."""
-        waited = self.claimed_at - self.ready_at
-        return int(waited) // 1_000 if 0 < waited < 1e17 else 0
+        return wait_ms(self.ready_at, self.claimed_at)
 
     @property
     def worker_id(self) -> UUID | None:
         return None if self.worker == _NOBODY else UUID(bytes=self.worker)
 
 
-STATE_SIZE = _STATE.size
+def wait_ms(ready_at: float, claimed_at: float) -> int:
+    """From ready to claimed. Garbage, which may be no number, has not waited."""
+    waited = claimed_at - ready_at
+    return int(waited) // 1_000 if 0 < waited < 1e17 else 0
 
 
 @lru_cache(maxsize=256)  # jobs that are claimed together were often pushed together
@@ -192,18 +197,73 @@ def unpack_state(data: bytes) -> State:
     return State._make(_STATE.unpack_from(data))
 
 
+def unpack_holders(data: bytes) -> list[UUID | None]:
+    """For each settlement the worker that held the lease; None: it was lost."""
+    return [_holder(data[at : at + 16]) for at in range(0, len(data), 16)]
+
+
+@lru_cache(maxsize=64)
+def _holder(worker: bytes) -> UUID | None:
+    return None if worker == _NOBODY else uuid_of(worker)
+
+
+def unpack_claimed(piece: bytes) -> Iterator[Reservation]:
+    """The jobs of one piece of what `exchange.lua` answers. On the path of every job: no `State` is made."""
+    at = 0
+    while at < len(piece):
+        size, _, priority, _, ready_at, attempt, lease_no, crashes, _, claimed_at, _, job_id = _CLAIMED.unpack_from(
+            piece, at
+        )
+        at += _CLAIMED.size + size
+        record = unpack_record(piece[at - size : at])
+        yield Reservation(
+            uuid_of(job_id),
+            lease_no,
+            attempt,
+            crashes,
+            record.queue,
+            priority,
+            record.task,
+            record.args,
+            record.max_attempts,
+            record.timeout,
+            record.times_retried,
+            record.created_at,
+            moment(claimed_at),
+            wait_ms(ready_at, claimed_at),
+        )
+
+
 # -- settlements and entries -------------------------------------------------------------------------------------------
 
 
-def pack_settlement(one: Settlement, with_words: bool) -> bytes:
+def _pack_settlement(one: Settlement, with_words: bool) -> bytes:
     """`with_words`: what the worker says is going to be kept."""
     job = one.reservation
-    claimed_at = _microseconds(job.claimed_at)
-    head = _SETTLES.pack(job.job_id.bytes, job.lease_no, claimed_at, LETTERS[one.move], one.delay * 1e6)
-    return head + _pack_words(one) if with_words else head
+    words = _pack_words(one) if with_words else b""
+    size, claimed_at = _SETTLES.size - 4 + len(words), _microseconds(job.claimed_at)
+    return _SETTLES.pack(size, job.job_id.bytes, job.lease_no, claimed_at, LETTERS[one.move], one.delay * 1e6) + words
+
+
+def pack_settlements(settlements: Sequence[Settlement], keeps_words: Callable[[Settlement], bool]) -> Iterator[bytes]:
+    """In pieces, so that neither a client has an argument for each, nor a server one that is too long for it."""
+    piece: list[bytes] = []
+    size = 0
+    for one in settlements:
+        data = _pack_settlement(one, keeps_words(one))
+        piece.append(data)
+        size += len(data)
+        if size > PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
 
 
 def _pack_words(one: Settlement) -> bytes:
+    if one.error is NO_ERROR and not one.reason:  # most by far
+        result = one.result.encode()
+        return _WORDS.pack(one.start_ms, one.run_ms, one.memory_kb, 0, len(result), 0, 0, 0, 0) + result
     reason, result = one.reason.encode(), one.result.encode()
     texts = [text.encode() for text in one.error]
     sizes = [len(text) for text in texts]

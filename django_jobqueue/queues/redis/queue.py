@@ -220,18 +220,16 @@ class RedisQueue(Queue):
             return Exchange([], [])
         if limit > 0 and not queues:
             self._turn += 1
-        words = [packed.pack_settlement(one, self._unrecorded.keeps_words(one)) for one in settlements]
+        words = packed.pack_settlements(settlements, self._unrecorded.keeps_words)
         call = token_bytes(8)
-        reply = self._scripts.run(
+        is_member, _, all_holders, *pieces = self._scripts.run(
             "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words
         )
         failpoints.hit("settle.committed" if settlements else "claim.committed")
-        is_member, last = reply[0] == b"1", 2 + len(settlements)
-        holders = reply[2:last]
+        holders = packed.unpack_holders(all_holders)
         self._unrecorded.record(settlements, holders)
-        return Exchange(
-            [holder != b"" for holder in holders], [values.reservation(one) for one in reply[last:]], is_member
-        )
+        jobs = [job for piece in pieces for job in packed.unpack_claimed(piece)]
+        return Exchange([holder is not None for holder in holders], jobs, is_member == b"1")
 
     def reclaim(self) -> int:
         moved, more = 0, True

@@ -40,11 +40,11 @@ class Unrecorded:
         is_over = one.move in (Move.COMPLETED, Move.CANCELLED)
         return one.move is not Move.RELEASED and (is_over or self.level >= _RECORDED_FROM[one.move])
 
-    def record(self, settlements: Sequence[Settlement], holders: Sequence[bytes]) -> None:
+    def record(self, settlements: Sequence[Settlement], holders: Sequence[UUID | None]) -> None:
         """Write what a batch has ended. A dead letter is read back first: it needs the whole job."""
         entries, dead = [], []
         for one, holder in zip(settlements, holders, strict=True):
-            if not holder or one.move is Move.RELEASED or self.level < _RECORDED_FROM[one.move]:
+            if holder is None or one.move is Move.RELEASED or self.level < _RECORDED_FROM[one.move]:
                 continue
             if one.move is Move.DEAD:
                 dead.append(_field(one.reservation.job_id, one.reservation.lease_no))

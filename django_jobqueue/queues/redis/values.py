@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django_jobqueue.jobs.status import JobStatus
-from django_jobqueue.queues.base import JobSnapshot, QueueStats, Reservation, Room, Settlement
+from django_jobqueue.queues.base import JobSnapshot, QueueStats, Room, Settlement
 from django_jobqueue.queues.redis import packed
 from django_jobqueue.queues.redis.entries import Entry
 
@@ -14,28 +14,7 @@ _ROOMS = {b"r": Room.READY, b"d": Room.DELAYED, b"l": Room.LEASED}
 _REASONS = {b"r": "retry", b"s": "snooze", b" ": "scheduled"}
 
 
-def reservation(data: bytes) -> Reservation:
-    state = packed.unpack_state(data)
-    record = packed.unpack_record(data[packed.STATE_SIZE + 16 :])
-    return Reservation(
-        UUID(bytes=data[packed.STATE_SIZE : packed.STATE_SIZE + 16]),
-        state.lease_no,
-        state.attempt,
-        state.crashes,
-        record.queue,
-        state.priority,
-        record.task,
-        record.args,
-        record.max_attempts,
-        record.timeout,
-        record.times_retried,
-        record.created_at,
-        packed.moment(state.claimed_at),
-        state.wait_ms,
-    )
-
-
-def entry(one: Settlement, holder: bytes) -> Entry:
+def entry(one: Settlement, holder: UUID) -> Entry:
     """What `packed.unpack_entry` would read back, from what the worker knows already."""
     job = one.reservation
     started = job.claimed_at + timedelta(milliseconds=one.start_ms)
@@ -60,7 +39,7 @@ def entry(one: Settlement, holder: bytes) -> Entry:
         wait_ms=job.wait_ms + one.start_ms,
         run_ms=one.run_ms,
         memory_kb=one.memory_kb,
-        worker_id=UUID(bytes=holder),
+        worker_id=holder,
         created_at=job.created_at,
         started_at=started,
         finished_at=started + timedelta(milliseconds=one.run_ms),

@@ -2,10 +2,11 @@
 --
 -- Settles a batch, promotes what is due, and claims the next jobs.
 -- ARGV: worker, limit, how much is recorded, turn, number of the call, number of queues, the queues (none: all, beginning with the
--- turn's), then the settlements. Settlement: id, lease number, when it was claimed, outcome ('L' given back), delay in microseconds,
--- what the worker says. Lease numbers start anew when a server loses its last writes; the moment of the claim does not come again.
--- Gives: whether the worker is known ('1', '0'), in how many microseconds the next delayed job is due ('' none), for each settlement
--- the worker that held the lease ('' it was lost), then for each claimed job: state, id, record.
+-- turn's), then the settlements, many to a piece, because a client takes its time for each argument and each answer. Settlement: its
+-- length, id, lease number, when it was claimed, outcome ('L' given back), delay in microseconds, what the worker says. Lease numbers
+-- start anew when a server loses its last writes; the moment of the claim does not come again.
+-- Gives: whether the worker is known ('1', '0'), in how many microseconds the next delayed job is due ('' none), for all settlements
+-- the workers that held their leases (nobody: it was lost), then in pieces the claimed jobs: length of the record, state, id, record.
 
 local worker, limit, level, turn, call, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local problem = wrong_store() or wrong(held_key(worker), 'set')
@@ -15,17 +16,21 @@ local now = clock()
 -- A client may call again by itself when an answer is late: what the first call did must not be done, or claimed, once more.
 local known_call = worker ~= NOBODY and redis.call('HGET', CALLS, worker) or ''
 local is_repeat = known_call ~= '' and string.sub(known_call, 9) == call
-local reply = {redis.call('ZSCORE', WORKERS, worker) and '1' or '0', ''}
+local reply = {redis.call('ZSCORE', WORKERS, worker) and '1' or '0', '', ''}
 
 -- what is settled
 
 local settlements, ids = {}, {}
 for i = 7 + n, #ARGV do
-  local one, at = {}, nil
-  one.id, one.lease_no, one.claimed_at, one.outcome, one.delay, at = struct.unpack('>c16c4c8c1d', ARGV[i])
-  one.body = string.sub(ARGV[i], at)
-  settlements[#settlements + 1] = one
-  ids[#ids + 1] = one.id
+  local piece, at = ARGV[i], 1
+  while at < #piece do
+    local one, size, body = {}, nil, nil
+    size, one.id, one.lease_no, one.claimed_at, one.outcome, one.delay, body = struct.unpack('>I4c16c4c8c1d', piece, at)
+    at = at + 4 + size
+    one.body = string.sub(piece, body, at - 1)
+    settlements[#settlements + 1] = one
+    ids[#ids + 1] = one.id
+  end
 end
 local states, records = many(STATE, ids), many(JOBS, ids)
 
@@ -36,9 +41,9 @@ local function has_settled(one)
     or state and string.sub(state, 1, 1) ~= LEASED and string.sub(state, 21, 24) == one.lease_no
 end
 
-local taken, checked = {}, {}
+local taken, checked, holders = {}, {}, {}
 for i, one in ipairs(settlements) do
-  local state, record, holder = states[i], records[i], ''
+  local state, record, holder = states[i], records[i], NOBODY
   if state and record and #state == STATE_LENGTH and string.sub(state, 1, 1) == LEASED and not taken[one.id]
       and string.sub(state, 21, 24) == one.lease_no and string.sub(state, 28, 35) == one.claimed_at then
     holder = string.sub(state, 36)
@@ -52,9 +57,10 @@ for i, one in ipairs(settlements) do
     problem = one.outcome == 'L' and wrong_line(one.queue, unpacked(state).priority)
     if problem then return problem end
   end
-  if holder == '' and is_repeat and has_settled(one) then holder = worker end
-  reply[#reply + 1] = holder
+  if holder == NOBODY and is_repeat and has_settled(one) then holder = worker end
+  holders[i] = holder
 end
+reply[3] = table.concat(holders)
 
 -- Queues with ready jobs, beginning with another one each time: as many as the limit can empty.
 local function in_turn(turn, limit, due, settlements)
@@ -139,6 +145,20 @@ if limit < 1 or redis.call('HLEN', UNRECORDED) > MOST_UNRECORDED then return rep
 
 -- promote and claim
 
+local piece, piece_size = {}, 0
+local function give(state, id, record)
+  local job = struct.pack('>I4', #record) .. state .. id .. record
+  piece[#piece + 1], piece_size = job, piece_size + #job
+  if piece_size > PIECE_BYTES then
+    reply[#reply + 1] = table.concat(piece)
+    piece, piece_size = {}, 0
+  end
+end
+local function given()
+  reply[#reply + 1] = table.concat(piece)
+  return reply
+end
+
 promote(now, due)
 write_lines()
 write_counts()
@@ -154,8 +174,8 @@ if is_repeat then
     if a.state.priority ~= b.state.priority then return a.state.priority > b.state.priority end
     return a.state.place < b.state.place
   end)
-  for _, job in ipairs(same) do reply[#reply + 1] = packed(job.state) .. job.id .. job.record end
-  return reply
+  for _, job in ipairs(same) do give(packed(job.state), job.id, job.record) end
+  return given()
 end
 local leases, mine = {}, {}
 for _, queue in ipairs(queues) do
@@ -166,7 +186,7 @@ for _, queue in ipairs(queues) do
       leases[#leases + 1] = job.id
       leases[#leases + 1] = state
       mine[#mine + 1] = job.id
-      reply[#reply + 1] = state .. job.id .. job.record
+      give(state, job.id, job.record)
     end
     count(READY, queue, -#jobs)
     count(LEASED, queue, #jobs)
@@ -175,4 +195,4 @@ end
 in_pieces('HSET', STATE, leases)
 in_pieces('SADD', held_key(worker), mine)
 write_counts()
-return reply
+return given()

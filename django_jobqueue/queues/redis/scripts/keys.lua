@@ -36,6 +36,7 @@ local UNRECORDED, DONE, OLDER, CALLS, META = P .. 'unrecorded', P .. 'done', P .
 local RESULTS, OLDER_RESULTS = P .. 'results', P .. 'older_results'
 local READY, WAITS, LEASED = 'r', 'd', 'l'
 local CHUNK = 1000
+local PIECE_BYTES = 1048576
 local MOST_UNRECORDED = 100000
 local NOBODY = string.rep('\0', 16)
 
