@@ -18,6 +18,7 @@ from django_jobqueue.exceptions import JobQueueError
 from django_jobqueue.queues.redis.address import Address, address_of, caches_at
 from django_jobqueue.queues.redis.failures import READONLY, REDIS_ERRORS, code_of, translate
 from django_jobqueue.queues.redis.health import Health, examine, pools_of, server_of
+from django_jobqueue.queues.redis.kept import Kept
 from django_jobqueue.queues.redis.sources import Client, source_of
 
 LISTENER_TIMEOUT = 5.0
@@ -33,7 +34,7 @@ class Connection:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._source = source_of(options)
         self._key = f"{{{options.get('prefix', DEFAULT_PREFIX)}}}:"
-        self._shared: tuple[int, Client] | None = None
+        self._shared: tuple[int, Client, Kept] | None = None
         self._spare: tuple[int, Client] | None = None
 
     @property
@@ -47,12 +48,20 @@ class Connection:
 
         Raises `ImproperlyConfigured` for a client that can't carry a queue.
         """
+        return self._mine()[1]
+
+    def call(self, *command: Any) -> Any:
+        """A command of the work. Raises redis-py's errors: see `errors` and `translate`."""
+        return self._mine()[2].call(*command)
+
+    def _mine(self) -> tuple[int, Client, Kept]:
         # A child of a fork makes its own: another thread may have held the lock of the pool at that moment. For the
         # same reason there is no lock here; two threads that come first make two clients, and one of them stays.
         pid = os.getpid()
         if self._shared is None or self._shared[0] != pid:
-            self._shared = (pid, self._usable(self._source.shared()))
-        return self._shared[1]
+            client = self._usable(self._source.shared())
+            self._shared = (pid, client, Kept(client))
+        return self._shared
 
     @property
     def is_cluster(self) -> bool:
@@ -111,11 +120,14 @@ class Connection:
 
         Those in use are left to their threads, which will come here with the same error.
         """
+        self._mine()[2].give_back()
         for pool in pools_of(self.client):
             pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
         """Close what was opened for this object alone; the shared pool belongs to the process."""
+        if self._shared is not None and self._shared[0] == os.getpid():
+            self._shared[2].give_back()
         held, self._spare = self._spare, None
         if held is not None and held[0] == os.getpid():
             held[1].close()

@@ -250,7 +250,8 @@ class RedisQueue(Queue):
         return moved
 
     def leases(self, worker: UUID) -> list[Reservation]:
-        return [values.reservation(one) for one in self._scripts.run("leases", worker.bytes)]
+        pieces = self._scripts.run("leases", worker.bytes)
+        return [job for piece in pieces for job in packed.unpack_claimed(piece)]
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._scripts.run("next_due")

@@ -83,11 +83,10 @@ class Scripts:
         return self._call(*source(name, False), arguments)
 
     def _call(self, text: bytes, sha: str, arguments: Sequence[Any]) -> Any:
-        client: Any = self.connection.client
         try:
-            return client.evalsha(sha, 1, self._first_key, *arguments)
+            return self.connection.call("EVALSHA", sha, 1, self._first_key, *arguments)
         except NoScriptError:
-            return client.eval(text, 1, self._first_key, *arguments)
+            return self.connection.call("EVAL", text, 1, self._first_key, *arguments)
 
     def get_fields(self, name: str, fields: Sequence[bytes]) -> list[bytes | None]:
         with self.connection.errors():

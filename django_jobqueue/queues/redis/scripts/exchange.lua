@@ -147,7 +147,7 @@ if limit < 1 or redis.call('HLEN', UNRECORDED) > MOST_UNRECORDED then return rep
 
 local piece, piece_size = {}, 0
 local function give(state, id, record)
-  local job = struct.pack('>I4', #record) .. state .. id .. record
+  local job = handed(state, id, record)
   piece[#piece + 1], piece_size = job, piece_size + #job
   if piece_size > PIECE_BYTES then
     reply[#reply + 1] = table.concat(piece)
@@ -167,13 +167,9 @@ if next_due then reply[2] = string.format('%.0f', math.max(0, tonumber(next_due)
 if reply[1] == '0' then return reply end
 if is_repeat then
   local same = {}
-  for _, job in ipairs(held_by(worker)) do
+  for _, job in ipairs(in_line(held_by(worker))) do
     if string.sub(packed(job.state), 28, 35) == string.sub(known_call, 1, 8) then same[#same + 1] = job end
   end
-  table.sort(same, function(a, b)
-    if a.state.priority ~= b.state.priority then return a.state.priority > b.state.priority end
-    return a.state.place < b.state.place
-  end)
   for _, job in ipairs(same) do give(packed(job.state), job.id, job.record) end
   return given()
 end

@@ -257,3 +257,15 @@ local function release(job, changed)
   count(LEASED, job.queue, -1)
   give_back(job.id, job.queue, s)
 end
+
+-- In the order of the line.
+local function in_line(jobs)
+  table.sort(jobs, function(a, b)
+    if a.state.priority ~= b.state.priority then return a.state.priority > b.state.priority end
+    return a.state.place < b.state.place
+  end)
+  return jobs
+end
+
+-- A leased job as a worker is told of it, one after the other in one string.
+local function handed(state, id, record) return struct.pack('>I4', #record) .. state .. id .. record end
