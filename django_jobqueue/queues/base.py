@@ -21,6 +21,7 @@ from django.db import transaction
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.queues.inspection import Inspector
 
 DEFAULT_LEASE = 30.0
 """Seconds a worker is believed alive after its last heartbeat."""
@@ -291,6 +292,10 @@ class Queue(ABC):
     def server(self) -> dict[str, Any]:
         """How the store's own server is, by name; empty for a store in the project's database. Raises as `stats`."""
         return {}
+
+    def inspector(self, late: float) -> Inspector | None:
+        """What looks for faults in this store, `late` seconds being allowed for what is due. None: nothing can."""
+        return None
 
     def bring_in(self) -> None:  # noqa: B027
         """Make ready what was pushed in the transaction that is open. For tests, whose transactions never commit."""

@@ -27,8 +27,10 @@ from django_jobqueue.queues.base import (
     WorkerReport,
 )
 from django_jobqueue.queues.bell import Bell
+from django_jobqueue.queues.inspection import Inspector
 from django_jobqueue.queues.orm import leases, looking
 from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, Dialect
+from django_jobqueue.queues.orm.inspecting import OrmInspector
 from django_jobqueue.queues.orm.pushing import store
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, OURS, READY
 from django_jobqueue.queues.orm.settling import settle_batch
@@ -189,6 +191,9 @@ class OrmQueue(Queue):
 
     def queue_names(self) -> list[str]:
         return self._dialect().ready_queues()
+
+    def inspector(self, late: float) -> Inspector:
+        return OrmInspector(self, self._dialect(), late)
 
     # -- workers -----------------------------------------------------------------------------------------------------
 

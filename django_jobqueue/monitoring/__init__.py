@@ -1,0 +1,1 @@
+"""What we see: nothing depends on it."""
