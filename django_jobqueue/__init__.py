@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from django_jobqueue.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from django_jobqueue.compat import JobContext as JobContext
     from django_jobqueue.decorators import Job as Job
     from django_jobqueue.decorators import task as task
     from django_jobqueue.exceptions import Discard as Discard
+    from django_jobqueue.exceptions import JobTimeout as JobTimeout
     from django_jobqueue.exceptions import Retry as Retry
     from django_jobqueue.exceptions import Snooze as Snooze
     from django_jobqueue.jobs.payload import JobPayload as JobPayload
@@ -30,8 +32,10 @@ _HOMES = {
     "ExponentialBackoff": "jobs.retry",
     "FixedDelays": "jobs.retry",
     "Job": "decorators",
+    "JobContext": "compat",
     "JobPayload": "jobs.payload",
     "JobStatus": "jobs.status",
+    "JobTimeout": "exceptions",
     "NoRetry": "jobs.retry",
     "QueuePriority": "jobs.priority",
     "Retry": "exceptions",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,6 +38,21 @@ else:
 
 TASK_FRAMEWORK_APP: str | None = None if HAS_CORE_TASKS else "django_tasks"
 """The app a project must install besides ours, if any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext(TaskContext):  # type: ignore[misc]  # which stubs take for one that is not frozen
+    """What a job that asks for it is told about its run: Django's context, and how much time is left.
+
+    `deadline` is when `JobTimeout` will be raised in it, on the monotonic clock in seconds; None: never.
+    """
+
+    deadline: float | None = None
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until `JobTimeout`, never below 0; None for a job without a timeout."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 def backend_of(alias: str) -> Any:
@@ -86,6 +103,7 @@ __all__ = [
     "BaseTaskBackend",
     "InvalidTask",
     "InvalidTaskBackend",
+    "JobContext",
     "TaskContext",
     "TaskError",
     "TaskResult",

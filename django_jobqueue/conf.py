@@ -35,6 +35,8 @@ class Conf:
     """Wake workers through PostgreSQL's NOTIFY. Off: they poll."""
     SHUTDOWN_GRACE: float = 30.0
     """How long a stopping worker lets its running job finish."""
+    KILL_AFTER: float = 5.0
+    """How long a job may go on after its timeout was raised in it, before its process is killed."""
 
 
 _POSITIVE = {
@@ -47,6 +49,7 @@ _POSITIVE = {
     "PREFETCH_MAX",
     "FLUSH_SECONDS",
     "SHUTDOWN_GRACE",
+    "KILL_AFTER",
 }
 BACKEND_OPTIONS = {"database", "lease"}
 """OPTIONS of `DatabaseBackend`."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 from django.apps import apps
 from django.utils import timezone
 
-from django_jobqueue.compat import BaseTask, InvalidTask, TaskContext, TaskResult, task_backends
+from django_jobqueue.compat import BaseTask, InvalidTask, JobContext, TaskResult, task_backends
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import InvalidPriority, PayloadError, StoredFieldsInvalid
 from django_jobqueue.jobs import typed
@@ -261,7 +261,7 @@ class Job:
         )
         cls.func = staticmethod(cls.job_task.func)
 
-    def handle(self, context: TaskContext) -> Any:
+    def handle(self, context: JobContext) -> Any:
         """The work. What it returns is the job's result."""
         raise NotImplementedError(f"{type(self).__name__} must define handle(self, context)")
 
@@ -325,7 +325,7 @@ def _read(cls: type[Job], fields: Mapping[str, Any]) -> dict[str, Any]:
 def _runner(cls: type[Job]) -> Callable[..., Any]:
     """The function behind a typed job: it takes the stored fields, and passes for a function of the class's module."""
 
-    def run(context: TaskContext, **fields: Any) -> Any:
+    def run(context: JobContext, **fields: Any) -> Any:
         return cls(**_read(cls, fields)).handle(context)
 
     run.__module__, run.__qualname__, run.__name__ = cls.__module__, cls.__qualname__, cls.__name__

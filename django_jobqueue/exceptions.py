@@ -83,6 +83,17 @@ class JobNotFound(JobQueueError, LookupError):
     """No such job, or it is not in the place where the action would apply."""
 
 
+class JobTimeout(BaseException):
+    """Raised in a job that has run for its `timeout`. The job may clean up; then it should end.
+
+    Not an `Exception`: neither the job's own `except Exception` nor a library that retries errors of the network may
+    take it for one of theirs.
+    """
+
+    def __init__(self, problem: str = "the job ran longer than its timeout") -> None:
+        super().__init__(problem)
+
+
 class JobControl(Exception):
     """Base of what a task raises to decide its own fate."""
 

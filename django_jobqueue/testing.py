@@ -15,8 +15,9 @@ from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.lifecycle.results import find
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity
-from django_jobqueue.workers.executor import Executor, Interrupted
+from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections
+from django_jobqueue.workers.interruption import Interrupted, JobWindow
 
 
 def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResult]:
@@ -29,7 +30,7 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
     queue = get_queue(backend)
     worker = WorkerIdentity(name="run_all")
     queue.join(worker)
-    executor = Executor(queue, worker.id, around=isolation)
+    executor = Executor(queue, worker.id, Isolation())
     executor.passes_through = (KeyboardInterrupt, Interrupted)
     ran: list[TaskResult | None] = []
     try:
@@ -56,20 +57,28 @@ def _next(queue: Queue, worker: UUID) -> Reservation | None:
     return queue.pop((), worker)
 
 
-@contextmanager
-def isolation() -> Iterator[None]:
+class Isolation(JobWindow):
     """What a job leaves of its transactions, it leaves to nobody.
 
     Inside a transaction (a `TestCase`) a job runs behind a savepoint, rolled back only when the job broke it; outside,
     its connections are cleaned as a worker does it.
     """
-    open_before = [one for one in connections.all(initialized_only=True) if one.in_atomic_block]
-    with ExitStack() as stack:
-        stack.callback(clean_connections, spare={one.alias for one in open_before})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+
+    def open(self) -> None:
+        open_before = [one for one in connections.all(initialized_only=True) if one.in_atomic_block]
+        self._stack.callback(clean_connections, spare={one.alias for one in open_before})
         for connection in open_before:
             if not connection.needs_rollback:
-                stack.enter_context(_savepoint(connection))
-        yield
+                self._stack.enter_context(_savepoint(connection))
+        super().open()
+
+    def shut(self) -> None:
+        super().shut()
+        self._stack.close()
 
 
 @contextmanager

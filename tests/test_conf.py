@@ -11,7 +11,7 @@ from django_jobqueue import ExponentialBackoff, NoRetry
 from django_jobqueue.conf import Conf, conf, problems, unknown_key
 
 WHOLE = ["CRASH_BUDGET", "MAX_PAYLOAD_BYTES", "MAX_RESULT_BYTES", "MAX_ERROR_CHARS", "PREFETCH_MAX"]
-SECONDS = ["POLL_INTERVAL", "PREFETCH_SECONDS", "FLUSH_SECONDS", "SHUTDOWN_GRACE"]
+SECONDS = ["POLL_INTERVAL", "PREFETCH_SECONDS", "FLUSH_SECONDS", "SHUTDOWN_GRACE", "KILL_AFTER"]
 
 
 def test_without_the_setting_everything_has_its_default(settings):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from django_jobqueue.exceptions import (
     Discard,
+    JobTimeout,
     PayloadError,
     ResultError,
     Retry,
@@ -74,7 +75,7 @@ def failed(
         return base._replace(reason=Reason.RESULT_INVALID)
     delay = _retry_delay(reservation, exception, retry_strategy(strategy))
     if delay is None:
-        return base._replace(reason=Reason.EXHAUSTED)
+        return base._replace(reason=Reason.EXPIRED if issubclass(kind, JobTimeout) else Reason.EXHAUSTED)
     return base._replace(move=Move.RETRY, delay=delay)
 
 

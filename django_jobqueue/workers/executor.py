@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,7 +14,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 
 from django_jobqueue.compat import (
-    TaskContext,
+    JobContext,
     TaskResult,
     TaskResultStatus,
     backend_of,
@@ -24,7 +22,7 @@ from django_jobqueue.compat import (
     task_started,
 )
 from django_jobqueue.conf import conf
-from django_jobqueue.exceptions import PayloadError, ResultError, SignatureMismatch, UnknownTask
+from django_jobqueue.exceptions import JobTimeout, PayloadError, ResultError, SignatureMismatch, UnknownTask
 from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
 from django_jobqueue.lifecycle import outcomes, results
@@ -32,24 +30,23 @@ from django_jobqueue.lifecycle.errors import class_path
 from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers.coroutines import run_coroutine
+from django_jobqueue.workers.interruption import Interrupted, JobWindow
+from django_jobqueue.workers.timeouts import Timeouts, complete
 
 logger = logging.getLogger("django_jobqueue.worker")
 
 
-class Interrupted(BaseException):
-    """Raised into a running job when its worker has no more time for it. The job is released, not failed."""
-
-
 class Executor:
-    """Runs jobs of one queue, in this thread."""
+    """Runs jobs of one queue, in this thread. Without `timeouts`, none is enforced."""
 
     def __init__(
-        self, queue: Queue, worker: UUID, around: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self, queue: Queue, worker: UUID, window: JobWindow | None = None, timeouts: Timeouts | None = None
     ) -> None:
         self.queue = queue
         self._worker = str(worker)
         self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
-        self._around = around
+        self.window = window or JobWindow()
+        self._timeouts = timeouts
         self._sender = type(backend_of(queue.alias))
         self._last_key: tuple[TaskDefinition, str, int] | None = None
         self._last_task: Any = None
@@ -81,11 +78,12 @@ class Executor:
         start_ms = _ms(start - received_at)
         self._tell(task_started, self._sender, task_result=result)
         try:
-            value = self._call(definition, result)
+            value = self._call(definition, result, reservation)
             encoded = _encode(value)
         except self.passes_through:
             raise
         except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
+            self.window.shut()
             return self._failed(reservation, definition, result, exception, outcomes.Timing(start_ms, _since(start)))
         run_ms = _since(start)
         results.finish(result, value if encoded is _NONE else codec.decode(encoded), run_ms)
@@ -102,11 +100,37 @@ class Executor:
             self._last_key = key
         return self._last_task
 
-    def _call(self, definition: TaskDefinition, result: TaskResult) -> Any:
-        leading: tuple[Any, ...] = (TaskContext(task_result=result),) if definition.takes_context else ()
-        call = partial(run_coroutine, definition.func) if definition.is_async else definition.func
-        with self._around():
-            return call(*leading, *result.args, **result.kwargs)
+    def _call(self, definition: TaskDefinition, result: TaskResult, job: Reservation) -> Any:
+        timeout = job.timeout or definition.timeout
+        if timeout is not None:
+            return self._call_limited(definition, result, job, timeout)
+        return self._call_in_window(definition, result, None)
+
+    def _call_limited(self, definition: TaskDefinition, result: TaskResult, job: Reservation, timeout: float) -> Any:
+        soft = time.monotonic() + timeout
+        try:
+            if self._timeouts is not None:
+                self._timeouts.begin(job, soft, self.window)
+            return self._call_in_window(definition, result, soft)
+        except JobTimeout as error:
+            complete(error, timeout)
+            raise
+        finally:
+            self.window.shut()
+            if self._timeouts is not None:
+                self._timeouts.end(job)
+
+    def _call_in_window(self, definition: TaskDefinition, result: TaskResult, deadline: float | None) -> Any:
+        call = definition.func
+        if definition.is_async:
+            call = partial(run_coroutine, self.window, call)
+        try:
+            self.window.open()
+            if definition.takes_context:
+                return call(JobContext(task_result=result, deadline=deadline), *result.args, **result.kwargs)
+            return call(*result.args, **result.kwargs)
+        finally:
+            self.window.shut()
 
     def _failed(
         self,

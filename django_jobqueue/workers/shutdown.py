@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from contextlib import ExitStack
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from django.utils import autoreload
 
 from django_jobqueue.conf import conf
-from django_jobqueue.workers.executor import Interrupted
+from django_jobqueue.workers.alarm import alarm
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.worker import Worker
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-HURRY_SIGNAL = signal.SIGALRM
-"""The grace is over: says the worker's own timer, or the parent of a child process."""
+HURRY_SIGNAL = signal.SIGVTALRM
+"""The grace is over, says the parent of a child process. A worker without one has a timer for that."""
+_GRACE = "grace"
 _SOON = 0.05
 _AGAIN = 2.0
 
@@ -36,20 +39,18 @@ class StopSignals:
         self._is_child = is_child
         self._is_told = False
         self._is_hurried = False
-        self._previous: dict[int, Any] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            self._stack.enter_context(alarm)
             for number in STOP_SIGNALS:
-                self._previous[number] = signal.signal(number, self._on_stop)
-            self._previous[HURRY_SIGNAL] = signal.signal(HURRY_SIGNAL, self._on_grace_over)
+                self._stack.callback(signal.signal, number, signal.signal(number, self._on_stop))
+            self._stack.callback(signal.signal, HURRY_SIGNAL, signal.signal(HURRY_SIGNAL, self._on_hurry))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._previous:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._stack.close()
 
     def run(self, worker: Worker) -> Counters:
         """Run a worker that obeys the signals, those that came before it included."""
@@ -64,22 +65,25 @@ class StopSignals:
                 self._interrupt()
             return
         self._is_told = True
-        signal.setitimer(signal.ITIMER_REAL, _SOON if self._is_hurried else conf().SHUTDOWN_GRACE)
+        self._interrupt_in(_SOON if self._is_hurried else conf().SHUTDOWN_GRACE)
         if self._worker is not None:
             self._worker.stop()
 
-    def _on_grace_over(self, number: int, frame: FrameType | None) -> None:
+    def _on_hurry(self, number: int, frame: FrameType | None) -> None:
         if self._is_told:
             self._interrupt()
-        else:  # of two signals that wait, Python handles the lower number first, and that is SIGALRM
+        else:  # of two signals that wait, Python handles the lower number first
             self._is_hurried = self._is_child
 
     def _interrupt(self) -> None:
-        """Raise `Interrupted` in the job's own code. A job may swallow it, so it comes again until the worker ends."""
-        in_job = self._worker is not None and self._worker.window.is_open
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN if in_job else _SOON)
-        if in_job:
-            raise Interrupted
+        """Interrupt what runs. A job may swallow it, so it comes again until the worker ends."""
+        in_job = self._worker is not None and self._worker.is_in_job
+        self._interrupt_in(_AGAIN if in_job else _SOON)
+        if self._worker is not None:
+            self._worker.interrupt()
+
+    def _interrupt_in(self, seconds: float) -> None:
+        alarm.at(_GRACE, time.monotonic() + seconds, self._interrupt)
 
 
 def run_with_autoreload(worker: Worker) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import resource
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +24,17 @@ from django_jobqueue.lifecycle.outcomes import Timing, failed, released
 from django_jobqueue.queues.base import Exchange, Queue, Reservation, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
+from django_jobqueue.workers.alarm import TimerThread, alarm
 from django_jobqueue.workers.background import Errand, Flusher, Heartbeat, Reporter
-from django_jobqueue.workers.executor import Executor, Interrupted
+from django_jobqueue.workers.board import Watch, unwatched
+from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
+from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.membership import Membership
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.settler import Counters, Settler
+from django_jobqueue.workers.timeouts import Timeouts
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -52,27 +57,17 @@ class Limits:
         return self.drain or self.max_jobs is not None
 
 
-class JobWindow:
-    """Open only while a job's own code runs: the one place where an interruption can't hurt the bookkeeping."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-
-    def __enter__(self) -> None:
-        self.is_open = True
-
-    def __exit__(self, *_: object) -> None:
-        self.is_open = False
-
-
 class Worker:
     """One worker over one queue store. `run` returns when its limits are reached or `stop` was called."""
 
-    def __init__(self, queue: Queue, queues: Sequence[str] = (), limits: Limits | None = None) -> None:
+    def __init__(
+        self, queue: Queue, queues: Sequence[str] = (), limits: Limits | None = None, *, watch: Watch = unwatched
+    ) -> None:
         self.queue = queue
         self.queues = tuple(queues)
         self.limits = limits or Limits()
-        self.window = JobWindow()
+        self._watch = watch
+        self._window = JobWindow()
         self._membership = Membership(queue, self.queues)
         self._outbox = Outbox()
         self._settler = Settler(queue, self.queues, self._outbox)
@@ -108,10 +103,29 @@ class Worker:
     def is_stopping(self) -> bool:
         return self._stopping
 
+    @property
+    def is_in_job(self) -> bool:
+        return self._window.is_open
+
+    def interrupt(self) -> None:
+        """End the running job now; it is given back. For signal handlers: in the main thread it raises."""
+        self._window.interrupt(Interrupted)
+
     def run(self) -> Counters:
         """Work until told to stop, or until the limits are reached. A store that is away at the start is waited for."""
+        if threading.current_thread() is threading.main_thread():
+            with alarm:
+                return self._run(Timeouts(alarm, self._watch))
+        self._window, clock = ThreadWindow(), TimerThread()
+        try:
+            return self._run(Timeouts(clock, self._watch))
+        finally:
+            clock.stop()
+
+    def _run(self, timeouts: Timeouts) -> Counters:
         if not self._join():
             return self.counters
+        self._timeouts = timeouts
         worker_started.send_robust(type(self), worker=self.identity)
         heartbeat = Heartbeat(self.queue.lease, self._beat)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
@@ -250,7 +264,7 @@ class Worker:
             self._settler.exchange(0, self.identity.id)  # now, so that nothing else is lost if it kills again
 
     def _run_batch(self) -> None:
-        executor = Executor(self.queue, self.identity.id, around=lambda: self.window)
+        executor = Executor(self.queue, self.identity.id, self._window, self._timeouts)
         begun, ran = time.monotonic(), 0
         if self._is_worth_fetching_ahead():
             self._ahead.begin(self._fetch_ahead)
@@ -271,14 +285,17 @@ class Worker:
         try:
             settlement = executor.run(*held)
         except Interrupted:
-            self.window.is_open = False  # it may have been raised on the way out, before the window was shut
+            self._window.shut()  # it may have been raised on the way out, before the window was shut
             settlement = released(held.reservation)
         except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
             logger.exception("Job %s could not be run.", held.reservation.job_id)
             settlement = failed(held.reservation, error, None, Timing())
         self._running = ""
         self._outbox.finish(settlement)
-        clean_connections()
+        if self._window.was_interrupted:
+            close_connections()  # a driver may have been in the middle of a conversation
+        else:
+            clean_connections()
 
     def _wait(self) -> None:
         try:

@@ -21,7 +21,8 @@ from django_jobqueue.lifecycle import results
 from django_jobqueue.lifecycle.errors import class_path
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory, JobLock
 from django_jobqueue.queues.base import Move, WorkerIdentity
-from django_jobqueue.workers.executor import Executor, Interrupted
+from django_jobqueue.workers.executor import Executor
+from django_jobqueue.workers.interruption import Interrupted
 from tests.api import hostile, tasks
 
 EMPTY_CALL = '{"args":[],"kwargs":{}}'

@@ -14,8 +14,8 @@ from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import worker as worker_module
-from django_jobqueue.workers.executor import Interrupted
-from django_jobqueue.workers.worker import JobWindow, Limits, Worker
+from django_jobqueue.workers.interruption import Interrupted, JobWindow
+from django_jobqueue.workers.worker import Limits, Worker
 from tests.api import tasks  # noqa: F401 (one of them has the queue `emails`)
 from tests.workers import jobs
 from tests.workers.test_worker import Wrapped, push, rooms
@@ -208,15 +208,18 @@ def test_the_last_settlements_are_tried_again_for_as_long_as_the_grace_lasts():
 def test_an_interruption_on_the_way_out_of_a_job_leaves_the_window_shut(monkeypatch):
     """Open, it let the next interruption into the worker's own bookkeeping."""
 
-    def interrupted(self, *_):
+    shut = JobWindow.shut
+
+    def interrupted(self):
+        monkeypatch.setattr(JobWindow, "shut", shut)
         raise Interrupted
 
-    monkeypatch.setattr(JobWindow, "__exit__", interrupted)
+    monkeypatch.setattr(JobWindow, "shut", interrupted)
     queue = MemoryQueue()
     push(queue, "a")
     worker = drain(queue, max_jobs=1)
     assert jobs.ran == ["a"]
-    assert not worker.window.is_open
+    assert not worker.is_in_job
     assert rooms(queue) == ["ready"]
 
 

@@ -1,0 +1,68 @@
+"""The deadlines of the jobs that run: a soft one, at which `JobTimeout` is raised in the job, and a hard one behind it.
+
+The hard one is only published: whoever watches this process kills it when the job goes on after it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from uuid import UUID
+
+from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import JobTimeout
+from django_jobqueue.queues.base import Reservation
+from django_jobqueue.workers.alarm import Alarm, Clock
+from django_jobqueue.workers.board import Deadline, Watch, unwatched
+from django_jobqueue.workers.interruption import JobWindow
+
+_SOON = 0.01
+
+
+class Timeouts:
+    """Sees to the timeouts of the jobs of one worker, several at once. A job without one never comes here."""
+
+    def __init__(self, clock: Clock, watch: Watch = unwatched) -> None:
+        self._clock = clock
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._hard: dict[UUID, Deadline] = {}
+        self._published: Deadline | None = None
+
+    def begin(self, job: Reservation, soft: float, window: JobWindow) -> None:
+        """`soft` is when its time is up, on the monotonic clock."""
+        with self._lock:
+            self._hard[job.job_id] = Deadline(soft + conf().KILL_AFTER, job.job_id, job.lease_no)
+            self._publish()
+        self._clock.at(job.job_id, soft, partial(self._time_is_up, job.job_id, window))
+
+    def end(self, job: Reservation) -> None:
+        self._clock.cancel(job.job_id)
+        with self._lock:
+            self._hard.pop(job.job_id, None)
+            self._publish()
+
+    def _time_is_up(self, job_id: UUID, window: JobWindow) -> None:
+        """Again after a while: a job may swallow what is raised in it, or stand at the door of its window just now."""
+        if job_id not in self._hard:
+            return
+        pause = conf().KILL_AFTER if window.is_open else _SOON
+        self._clock.at(job_id, time.monotonic() + pause, partial(self._time_is_up, job_id, window))
+        window.interrupt(JobTimeout)
+
+    def _publish(self) -> None:
+        earliest = min(self._hard.values(), default=None)
+        if earliest != self._published:
+            self._published = earliest
+            self._watch(earliest)
+
+
+def complete(error: JobTimeout, timeout: float) -> None:
+    """Say how much time there was, and end the traceback where the job was: the signal handler says nothing of it."""
+    error.args = (f"it ran longer than its timeout of {timeout:g} s",)
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        if at.tb_next.tb_frame.f_code is Alarm.RINGS:
+            at.tb_next = None
+        at = at.tb_next
