@@ -28,6 +28,8 @@ POINTS = {
     "reclaim.committed": "the jobs of the dead are in the line again",
     "declare_dead.before_commit": "the leases of a worker that was seen to die are written back",
     "declare_dead.committed": "they are in the line again, whoever saw it does not know",
+    "request_cancel.before_commit": "the lease of a running job is marked",
+    "request_cancel.committed": "the job is asked to stop, whoever asked does not know",
     "leave.before_commit": "the worker's own leases are written back",
     "leave.committed": "the worker has signed off and still runs",
     "record.before": "what has ended is settled in Redis, the tables don't know",

@@ -18,6 +18,7 @@ from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, is_registered, lookup
 MAX_DELAY_SECONDS = 100 * 366 * 86_400
 """A delay over a hundred years is a mistake, and overflows the dates of some databases."""
 MAX_ATTEMPTS = 32_000
+MAX_CRASHES = 255
 MAX_KEY_LENGTH = 200
 _YEARS = range(1000, 9999)
 """What every database takes as a date, in every time zone."""
@@ -30,7 +31,8 @@ class JobPayload:
     """One job to be pushed. Make it with `create` or one of the named shapes below.
 
     `args` is the encoded call (see `codec.encode_call`). `run_after` is a moment, `delay` a number of seconds from the
-    store's own now; at most one of them is set. `lease_no` and `times_retried` are not zero only for a job that comes
+    store's own now; at most one of them is set. `crash_budget` is how many workers it may bring down before it is a
+    dead letter; None: `JOBQUEUE["CRASH_BUDGET"]`. `lease_no` and `times_retried` are not zero only for a job that comes
     back from the dead letters: lease numbers grow for the whole life of an id.
     """
 
@@ -43,6 +45,7 @@ class JobPayload:
     delay: float | None = None
     max_attempts: int = 1
     timeout: float | None = None
+    crash_budget: int | None = None
     unique_key: str | None = None
     concurrency_key: str = ""
     lease_no: int = 0
@@ -62,6 +65,8 @@ class JobPayload:
             raise InvalidPayload(
                 f"timeout must be more than 0 seconds and at most a hundred years, not {self.timeout!r}"
             )
+        if self.crash_budget is not None:
+            _check_whole("crash_budget", self.crash_budget, 1, MAX_CRASHES)
         if self.unique_key is not None:
             _check_text("unique_key", self.unique_key, 1, MAX_KEY_LENGTH)
         if self.concurrency_key != "":

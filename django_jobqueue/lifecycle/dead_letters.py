@@ -230,6 +230,7 @@ def _payload(letter: DeadLetterJob, args: str | None) -> JobPayload:
         priority=letter.priority,
         max_attempts=letter.max_attempts,
         timeout=letter.timeout,
+        crash_budget=letter.crash_budget,
         unique_key=letter.unique_key,
         concurrency_key=letter.concurrency_key,
         lease_no=letter.lease_no,

@@ -68,6 +68,7 @@ class Migration(migrations.Migration):
                 ('crashes', models.SmallIntegerField(default=0, verbose_name='workers lost')),
                 ('claimed_at', models.DateTimeField(verbose_name='claimed at')),
                 ('expires_at', models.DateTimeField(null=True, verbose_name='expires at')),
+                ('cancel', models.SmallIntegerField(choices=[(1, 'asked'), (2, 'to be killed')], null=True, verbose_name='asked to stop')),
             ],
             options={
                 'verbose_name': 'lock',
@@ -102,6 +103,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(verbose_name='priority')),
                 ('max_attempts', models.SmallIntegerField(verbose_name='attempts allowed')),
                 ('timeout', models.FloatField(null=True, verbose_name='timeout in seconds')),
+                ('crash_budget', models.SmallIntegerField(null=True, verbose_name='workers it may bring down')),
                 ('unique_key', models.CharField(max_length=200, null=True, verbose_name='unique key')),
                 ('concurrency_key', models.CharField(blank=True, default='', max_length=200, verbose_name='concurrency key')),
                 ('batch_id', models.UUIDField(null=True, verbose_name='batch')),
@@ -136,6 +138,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(verbose_name='priority')),
                 ('max_attempts', models.SmallIntegerField(verbose_name='attempts allowed')),
                 ('timeout', models.FloatField(null=True, verbose_name='timeout in seconds')),
+                ('crash_budget', models.SmallIntegerField(null=True, verbose_name='workers it may bring down')),
                 ('unique_key', models.CharField(max_length=255, null=True, unique=True, verbose_name='unique key')),
                 ('concurrency_key', models.CharField(blank=True, default='', max_length=200, verbose_name='concurrency key')),
                 ('times_retried', models.SmallIntegerField(default=0, verbose_name='times brought back from the dead letters')),

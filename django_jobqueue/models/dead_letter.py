@@ -30,6 +30,7 @@ class DeadLetterJob(models.Model):
     priority = models.SmallIntegerField(_("priority"))
     max_attempts = models.SmallIntegerField(_("attempts allowed"))
     timeout = models.FloatField(_("timeout in seconds"), null=True)
+    crash_budget = models.SmallIntegerField(_("workers it may bring down"), null=True)
     unique_key = models.CharField(_("unique key"), max_length=200, null=True)  # noqa: DJ001
     concurrency_key = models.CharField(_("concurrency key"), max_length=200, default="", blank=True)
     batch_id = models.UUIDField(_("batch"), null=True)

@@ -46,7 +46,8 @@ class Job(models.Model):
 
     `args` is JSON *text*: a claim never decodes it, so one bad row can't stop a queue. `unique_key` is free again as
     soon as the row is gone; that of a job on its way to another store has the alias in front, so no key of this store
-    is like it. No foreign key constraints on the hot tables: a check is a lock and a heap write per row.
+    is like it. `crash_budget` is null where the project's setting counts. No foreign key constraints on the hot
+    tables: a check is a lock and a heap write per row.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -56,6 +57,7 @@ class Job(models.Model):
     priority = models.SmallIntegerField(_("priority"))
     max_attempts = models.SmallIntegerField(_("attempts allowed"))
     timeout = models.FloatField(_("timeout in seconds"), null=True)
+    crash_budget = models.SmallIntegerField(_("workers it may bring down"), null=True)
     unique_key = models.CharField(_("unique key"), max_length=255, null=True, unique=True)  # noqa: DJ001
     concurrency_key = models.CharField(_("concurrency key"), max_length=200, default="", blank=True)
     batch = models.ForeignKey(

@@ -10,8 +10,13 @@ class JobLock(models.Model):
     """A lease (id = the job's id, `name` empty) or a named lock or slot (id = uuid5 of its name and number).
 
     A lease lives as long as its worker's heartbeat does, so heartbeats never touch this table. `seq` and `crashes` are
-    carried along so that a released job returns to its place and crashes add up.
+    carried along so that a released job returns to its place and crashes add up. `cancel` is null until somebody asks
+    the job to stop; no hot statement writes it.
     """
+
+    class Cancel(models.IntegerChoices):
+        ASKED = 1, _("asked")
+        KILL = 2, _("to be killed")
 
     id = models.UUIDField(primary_key=True, editable=False)
     name = models.CharField(_("name"), max_length=200, default="", blank=True)
@@ -25,6 +30,7 @@ class JobLock(models.Model):
     crashes = models.SmallIntegerField(_("workers lost"), default=0)
     claimed_at = models.DateTimeField(_("claimed at"))
     expires_at = models.DateTimeField(_("expires at"), null=True)
+    cancel = models.SmallIntegerField(_("asked to stop"), choices=Cancel.choices, null=True)
 
     class Meta:
         db_table = "jobqueue_job_locks"

@@ -57,6 +57,10 @@ class Move(StrEnum):
     CANCELLED = "cancelled"
 
 
+RUNS_AGAIN = frozenset({Move.RETRY, Move.SNOOZE, Move.RELEASED})
+"""Where a job comes back from by itself. One that was asked to stop does not: it is CANCELLED instead."""
+
+
 class ErrorRecord(NamedTuple):
     """An exception as it is stored: text only, cut to size, free of NUL and lone surrogates."""
 
@@ -77,8 +81,9 @@ class Settlement(NamedTuple):
     """What becomes of a reservation. `delay` is seconds from the store's now, for RETRY and SNOOZE.
 
     COMPLETED and CANCELLED end the job in the history, DEAD in the dead letters with `reason`. SNOOZE and RELEASED
-    give the attempt back; RELEASED leaves no trace, because nothing ran. `start_ms` is how long after its claim the job
-    was started, `run_ms` how long it ran.
+    give the attempt back; RELEASED leaves no trace, because nothing ran. A job that was asked to stop meanwhile (see
+    `Queue.request_cancel`) ends CANCELLED where RETRY, SNOOZE and RELEASED would let it run again. `start_ms` is how
+    long after its claim the job was started, `run_ms` how long it ran.
     """
 
     reservation: Reservation
@@ -129,6 +134,7 @@ class JobSnapshot(NamedTuple):
     due_at: datetime | None = None
     worker_id: UUID | None = None
     claimed_at: datetime | None = None
+    is_asked_to_stop: bool = False
 
 
 class QueueStats(NamedTuple):
@@ -281,6 +287,19 @@ class Queue(ABC):
     @abstractmethod
     def leases(self, worker: UUID) -> list[Reservation]:
         """What a worker holds, in the order of the line: the very reservations, rebuilt from the store."""
+
+    @abstractmethod
+    def request_cancel(self, job_id: UUID, kill: bool = False) -> bool:
+        """Ask a running job to stop; with `kill`, its worker stops it by force. False when it is not running.
+
+        Stored with the lease and gone with it. From here on no move leads the job back to the line: a retry, a snooze,
+        a release, a worker that leaves or dies all end it as cancelled. One that completes or fails for good before it
+        hears of it has completed, or is a dead letter.
+        """
+
+    @abstractmethod
+    def cancellations(self, *workers: UUID) -> dict[UUID, bool]:
+        """Which jobs these workers hold were asked to stop, and whether they are to be killed."""
 
     @abstractmethod
     def wait(self, queues: Sequence[str], timeout: float) -> bool:

@@ -21,6 +21,7 @@ from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     NO_ERROR,
+    RUNS_AGAIN,
     WORKER_LOST,
     ErrorRecord,
     Exchange,
@@ -102,6 +103,8 @@ class Job:
     reason: str = ""
     worker_id: UUID | None = None
     claimed_at: datetime | None = None
+    kill: bool | None = None
+    """Whether it is to be killed; None: nobody asked it to stop."""
 
 
 @dataclass(slots=True)
@@ -261,7 +264,10 @@ class MemoryQueue(Queue):
     def leave(self, worker: UUID) -> None:
         with self._changed:
             for job in self._held_by(worker):
-                self._release(job)
+                if job.kill is None:
+                    self._release(job)
+                else:
+                    self._end(job, "cancelled")
             if worker in self.workers:
                 self.workers[worker].alive = False
 
@@ -295,6 +301,19 @@ class MemoryQueue(Queue):
         with self._changed:
             held = sorted(self._held_by(worker), key=lambda job: (-job.payload.priority, job.seq))
             return [_reservation(job) for job in held]
+
+    def request_cancel(self, job_id: UUID, kill: bool = False) -> bool:
+        with self._changed:
+            job = self.jobs.get(job_id)
+            if job is None or job.room is not Room.LEASED:
+                return False
+            job.kill = bool(job.kill or kill)
+            return True
+
+    def cancellations(self, *workers: UUID) -> dict[UUID, bool]:
+        with self._changed:
+            held = [job for worker in workers for job in self._held_by(worker)]
+            return {job.payload.id: job.kill for job in held if job.kill is not None}
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         with self._changed:
@@ -380,6 +399,8 @@ class MemoryQueue(Queue):
         job = self.jobs.get(one.reservation.job_id)
         if job is None or job.room is not Room.LEASED or job.lease_no != one.reservation.lease_no:
             return False
+        if job.kill is not None and one.move in RUNS_AGAIN:
+            one = one._replace(move=Move.CANCELLED)
         if one.move is Move.RELEASED:
             self._release(job)
             return True
@@ -395,13 +416,20 @@ class MemoryQueue(Queue):
         return True
 
     def _lose(self, job: Job) -> None:
+        if job.kill is not None:
+            self._end(job, "cancelled", WORKER_LOST)
+            return
         job.crashes += 1
         self._record(job, "lost", WORKER_LOST)
-        if job.crashes >= conf().CRASH_BUDGET:
+        if job.crashes >= (job.payload.crash_budget or conf().CRASH_BUDGET):
             self._bury(job, "worker_lost", WORKER_LOST)
             del self.jobs[job.payload.id]
         else:
             self._release(job)
+
+    def _end(self, job: Job, outcome: str, error: ErrorRecord = NO_ERROR) -> None:
+        self._record(job, outcome, error, args=job.payload.args)
+        del self.jobs[job.payload.id]
 
     def _record(
         self, job: Job, outcome: str, error: ErrorRecord = NO_ERROR, args: str = "", one: Settlement | None = None
@@ -485,4 +513,5 @@ def _snapshot(job: Job) -> JobSnapshot:
         due_at=job.due_at,
         worker_id=job.worker_id if running else None,
         claimed_at=job.claimed_at if running else None,
+        is_asked_to_stop=running and job.kill is not None,
     )

@@ -40,9 +40,15 @@ def revive(alias: str, *ids: str) -> None:
     dead_letters.retry(get_queue(alias), [UUID(one) for one in ids])
 
 
+def request_cancel(alias: str, job_id: str) -> None:
+    get_queue(alias).request_cancel(UUID(job_id))
+
+
 def declare_dead(alias: str, worker: str) -> None:
     get_queue(alias).declare_dead(UUID(worker))
 
 
+ACTS = (produce, produce_in_transactions, revive, declare_dead, request_cancel)
+
 if __name__ == "__main__":
-    {one.__name__: one for one in (produce, produce_in_transactions, revive, declare_dead)}[sys.argv[1]](*sys.argv[2:])
+    {one.__name__: one for one in ACTS}[sys.argv[1]](*sys.argv[2:])

@@ -245,6 +245,29 @@ def test_who_saw_a_worker_die_dies_too(books, case):
     books.compare()
 
 
+@chosen(Case("request_cancel.before_commit"), Case("request_cancel.committed"))
+def test_who_asks_a_job_to_stop_dies(books, case):
+    """Before the commit the job is lost and runs again as any other; after it the loss of its worker ends it."""
+    stage = books.stage
+    head = books.push_one_of_each(tasks.work)
+    gone = WorkerIdentity()
+    stage.queue.join(gone)
+    [mine] = stage.queue.reserve((), 1, gone.id)
+    assert mine.job_id == head
+    ask = ["tests.crash.actors", "request_cancel", stage.alias, str(head)]
+    books.die(stage.start(*ask, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    was_told = case.point == "request_cancel.committed"
+    assert stage.queue.cancellations(gone.id) == ({head: False} if was_told else {})
+    assert stage.queue.declare_dead(gone.id) == 1
+    if was_told:
+        assert stage.outcomes(head) == {"cancelled": 1}
+        del books.jobs["head"]
+        stage.history().filter(job_id=head).delete()
+    books.finish()
+    books.compare()
+    assert stage.names("start").count("head") == (0 if was_told else 1)
+
+
 @chosen(Case("leave.before_commit"), Case("leave.committed", main=False))
 def test_a_worker_dies_while_it_signs_off(books, case):
     books.push_one_of_each(tasks.work)
@@ -344,6 +367,7 @@ def test_every_point_has_a_case():
         *(case.point for case in WORKER_CASES),
         *("promote.before_commit", "reclaim.before_commit", "reclaim.committed", "leave.before_commit"),
         *("declare_dead.before_commit", "declare_dead.committed"),
+        *("request_cancel.before_commit", "request_cancel.committed"),
         *("leave.committed", "enqueue.before_commit", "enqueue.committed", "revive.before_commit", "revive.committed"),
         *ONLY_ON_REDIS,
     }

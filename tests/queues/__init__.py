@@ -2,7 +2,7 @@
 
 import pytest
 
-_PARTS = ("hooks", "producing", "claiming", "settling", "living", "dying", "races", "orm")
+_PARTS = ("hooks", "producing", "claiming", "settling", "living", "dying", "stopping", "races", "orm")
 _OUTBOX = ("hooks", "committing", "arriving", "mishaps")
 
 pytest.register_assert_rewrite(

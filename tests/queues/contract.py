@@ -20,9 +20,24 @@ from tests.queues.living import Living
 from tests.queues.producing import Cancelling, Delaying, Looking, Pushing, Unique
 from tests.queues.races import Races
 from tests.queues.settling import Burying, Fencing, Settling
+from tests.queues.stopping import Budgets, Stopping
 
 
 class QueueContract(
-    Pushing, Unique, Delaying, Cancelling, Looking, Claiming, Settling, Fencing, Burying, Living, Dying, Races, Hooks
+    Pushing,
+    Unique,
+    Delaying,
+    Cancelling,
+    Looking,
+    Claiming,
+    Settling,
+    Fencing,
+    Burying,
+    Living,
+    Dying,
+    Stopping,
+    Budgets,
+    Races,
+    Hooks,
 ):
     """Every verb of `queues/base.py`, one store at a time."""

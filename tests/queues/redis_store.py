@@ -83,6 +83,8 @@ def audit(queue: RedisQueue) -> None:
     keys = {record.unique_key: i for i, record in records.items() if record.unique_key}
     assert {name.decode(): i for name, i in client.hgetall(k("unique")).items()} == keys
     assert reachable(client, tag, records, states) == {i for i, where in rooms.items() if where == b"r"}
+    asked = {i for i in leased if states[i].reason in (b"c", b"k")}
+    assert asked <= client.smembers(f"{tag}asked")
     assert client.hlen(k("unrecorded")) == 0
 
 

@@ -52,7 +52,8 @@ EXECUTION = [
     *("error_class", "error_message", "traceback", "run_ms", "memory_kb", "worker_id"),
 ]
 DEAD_LETTER = [
-    *("queue", "task", "args", "priority", "max_attempts", "timeout", "unique_key", "concurrency_key", "times_retried"),
+    *("queue", "task", "args", "priority", "max_attempts", "timeout", "crash_budget"),
+    *("unique_key", "concurrency_key", "times_retried"),
     *("attempt", "lease_no", "crashes", "reason", "error_class", "error_message", "traceback", "fingerprint"),
 ]
 
@@ -65,6 +66,7 @@ payloads = st.fixed_dictionaries(
         "unique_key": st.sampled_from([None, None, None, "k1", "k2", "k3"]),
         "max_attempts": st.integers(1, 5),
         "timeout": st.sampled_from([None, 1.5]),
+        "crash_budget": st.sampled_from([None, None, 1, 2]),
         "args": st.sampled_from(['{"args":[],"kwargs":{}}', "{broken", ""]),
         "concurrency_key": st.sampled_from(["", "group"]),
         "when": st.sampled_from([None, None, None, "past", "hour", "far"]),
@@ -262,6 +264,21 @@ class StoreMachine(RuleBasedStateMachine):
         worker = self.worker(index)
         if really:
             self.both(lambda queue: queue.declare_dead(worker))
+
+    @precondition(lambda self: self.running())
+    @rule(index=some, kill=st.booleans(), really=seldom)
+    def ask_to_stop(self, index, kill, really):
+        job_id = self.pick(self.running() if really else self.payloads, index)
+        job_id = getattr(job_id, "id", job_id)
+        self.both(lambda queue: queue.request_cancel(job_id, kill=kill))
+        self.touched.add(job_id)
+
+    def running(self):
+        return sorted(job_id for job_id, job in self.model.jobs.items() if job.room is Room.LEASED)
+
+    @invariant()
+    def the_same_jobs_are_asked_to_stop(self):
+        self.both(lambda queue: queue.cancellations(*self.workers))
 
     @rule(index=some)
     def look_at_leases(self, index):

@@ -328,7 +328,8 @@ def test_p9_a_compressed_bomb_is_not_unpacked(queue, client):
     queue.push(bomb)
     record = client.hget(key("jobs"), bomb.id.bytes)
     body = packed._HEAD.size + len("default")
-    claims_less = record[: body + 18] + (50).to_bytes(4, "big") + record[body + 22 :]
+    size = body + packed._BODY.size
+    claims_less = record[: size - 4] + (50).to_bytes(4, "big") + record[size:]
     assert packed._BODY.unpack_from(claims_less, body)[-1] == 50
     client.hset(key("jobs"), bomb.id.bytes, claims_less)
     mine = claim_one(queue)
@@ -527,6 +528,54 @@ def test_p2_an_exchange_that_a_client_repeats_claims_and_settles_once(queue, mon
     assert first == second
     assert [row[1:4] for row in queue.stats()] == [(3, 1, 4)]
     assert len(exchange.reservations) == 4
+
+
+@pytest.mark.parametrize("move", [Move.RETRY, Move.RELEASED])
+def test_p8_an_exchange_that_a_client_repeats_records_what_was_asked_to_stop_as_cancelled(queue, monkeypatch, move):
+    """The second answer must say so too: the first one, which nobody heard, has ended the job."""
+    worker = joined(queue)
+    queue.push(*jobs(2))
+    stopped, other = claim(queue, 2, worker)
+    queue.request_cancel(stopped.job_id)
+    run = queue._scripts.run
+    monkeypatch.setattr(queue._scripts, "run", lambda *call: [run(*call) for _ in range(2)][1])
+    batch = [Settlement(one, move, delay=HOUR) for one in (other, stopped)]
+    assert queue.exchange(batch, (), 0, worker).settled == [True, True]
+    monkeypatch.undo()
+    assert list(JobHistory.objects.filter(job_id=stopped.job_id).values_list("outcome", flat=True)) == ["cancelled"]
+    assert queue.find(other.job_id) is not None
+
+
+@pytest.mark.parametrize("record", ["all", "failures", "none"])
+@pytest.mark.parametrize("way", ["settle", "leave", "declare_dead"])
+def test_p8_what_was_asked_to_stop_is_over_at_every_level_of_record(make_queue, record, way):
+    queue = make_queue(record=record)
+    worker = joined(queue)
+    mine = push_and_claim(queue, worker)
+    queue.request_cancel(mine.job_id)
+    if way == "settle":
+        assert settle(queue, mine, Move.RETRY, delay=HOUR)
+    else:
+        getattr(queue, way)(worker)
+    assert queue.find(mine.job_id) is None
+    rows = JobHistory.objects.filter(job_id=mine.job_id).values_list("outcome", flat=True)
+    assert list(rows) == (["cancelled"] if record == "all" else [])
+    ended = queue.finished(mine.job_id)
+    assert (None if ended is None else ended.outcome) == (None if record == "all" else "cancelled")
+    queue.push(job(id=mine.job_id))
+    assert queue.size() == 0
+
+
+def test_what_is_over_is_swept_out_of_the_set_of_the_asked(queue, client):
+    worker = joined(queue)
+    queue.push(*jobs(3))
+    line = claim(queue, 3, worker)
+    for one in line:
+        queue.request_cancel(one.job_id)
+    assert all(queue.settle([Settlement(line[0], Move.COMPLETED), Settlement(line[1], Move.RELEASED)]))
+    assert client.scard(key("asked")) == 3
+    assert queue.cancellations(worker) == {line[2].job_id: False}
+    assert client.smembers(key("asked")) == {line[2].job_id.bytes}
 
 
 @pytest.mark.parametrize("server", ["redis", pytest.param("redis62", marks=pytest.mark.redis62)])

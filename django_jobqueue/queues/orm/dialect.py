@@ -132,6 +132,7 @@ class Dialect(Values):
             payload.priority,
             payload.max_attempts,
             payload.timeout,
+            payload.crash_budget,
             payload.unique_key,
             payload.concurrency_key,
             payload.times_retried,
@@ -269,6 +270,17 @@ class Dialect(Values):
         )
         return {row[0]: JobRow._make((self.from_id(row[0]), *row[1:6], self.from_time(row[6]))) for row in rows}
 
+    def crash_budgets(self, ids: Iterable[UUID]) -> dict[UUID, int]:
+        """How many workers these jobs may bring down, of those for which the project's setting does not count."""
+        found: dict[UUID, int] = {}
+        for piece in self.chunks(ids):
+            rows = self.rows(
+                f"SELECT id, crash_budget FROM {JOBS} WHERE id IN ({marks(len(piece))}) AND crash_budget IS NOT NULL",
+                piece,
+            )
+            found.update((self.from_id(row[0]), row[1]) for row in rows)
+        return found
+
     # -- settle ------------------------------------------------------------------------------------------------------
 
     def take_leases(self, settlements: Sequence[Settlement]) -> dict[UUID, Lease]:
@@ -285,8 +297,8 @@ class Dialect(Values):
     def leases(self, condition: str, params: Sequence[Any], ids: Mapping[Any, UUID] | None = None) -> list[Lease]:
         """Leases that meet a condition. `ids` gives the UUIDs that are known already by their database form."""
         rows = self.rows(
-            f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, {self.as_read('claimed_at')} "
-            f"FROM {LOCKS} "
+            f"SELECT id, lease_no, worker_id, queue, priority, seq, attempt, crashes, {self.as_read('claimed_at')}, "
+            f"cancel FROM {LOCKS} "
             f"WHERE {condition}",
             params,
         )
@@ -294,7 +306,10 @@ class Dialect(Values):
         workers = {row[2]: None if row[2] is None else self.from_id(row[2]) for row in rows}
         return [
             Lease._make(
-                (known.get(row[0]) or self.from_id(row[0]), row[1], workers[row[2]], *row[3:8], self.from_time(row[8]))
+                (
+                    *(known.get(row[0]) or self.from_id(row[0]), row[1], workers[row[2]], *row[3:8]),
+                    *(self.from_time(row[8]), row[9]),
+                )
             )
             for row in rows
         ]
@@ -309,11 +324,11 @@ class Dialect(Values):
 
     def bury(self, job_id: UUID, values: Sequence[Any]) -> None:
         """Copy a job to the dead letters; `values` are the columns from `attempt` on."""
-        columns = "id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, batch_id"
+        columns = "id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key, concurrency_key"
         self.execute(
-            f"{self.insert_ignore_verb} {DEAD} ({columns}, times_retried, enqueued_at, attempt, lease_no, crashes, "
-            f"reason, error_class, error_message, traceback, fingerprint, failed_at) "
-            f"SELECT {columns}, times_retried, created_at, {marks(len(values))} FROM {JOBS} WHERE id = %s "
+            f"{self.insert_ignore_verb} {DEAD} ({columns}, batch_id, times_retried, enqueued_at, attempt, lease_no, "
+            f"crashes, reason, error_class, error_message, traceback, fingerprint, failed_at) "
+            f"SELECT {columns}, batch_id, times_retried, created_at, {marks(len(values))} FROM {JOBS} WHERE id = %s "
             f"{self.insert_ignore_tail}",
             [*values, self.to_id(job_id)],
         )

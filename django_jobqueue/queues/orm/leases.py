@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django_jobqueue import failpoints
 from django_jobqueue.conf import conf
-from django_jobqueue.models import WorkerProcess
+from django_jobqueue.models import JobLock, WorkerProcess
 from django_jobqueue.queues.base import Reservation
 from django_jobqueue.queues.orm.dialect import ALIVE, RECLAIM_LIMIT, Dialect, reservation
 from django_jobqueue.queues.orm.rows import LOCKS, WORKERS, marks
@@ -19,6 +19,7 @@ from django_jobqueue.queues.orm.settling import Moves
 from django_jobqueue.queues.orm.values import Lease
 
 _DEAD = str(WorkerProcess.State.DEAD)
+_KILL = int(JobLock.Cancel.KILL)
 _ALIVE = marks(len(ALIVE))
 
 
@@ -30,12 +31,37 @@ def held(dialect: Dialect, worker: UUID) -> list[Reservation]:
     return [reservation(lease, jobs[lease.job_id]) for lease in in_line if lease.job_id in jobs]
 
 
+def ask_to_stop(dialect: Dialect, job_id: UUID, kill: bool) -> bool:
+    """Mark the lease of a running job. Who asked for a kill is not taken back by who asks without.
+
+    One statement: of a settlement that takes the lease meanwhile, it finds the row gone; a settlement that comes after
+    it finds the mark.
+    """
+    changed = dialect.execute(
+        f"UPDATE {LOCKS} SET cancel = CASE WHEN cancel = %s THEN cancel ELSE %s END WHERE id = %s AND name = ''",
+        [_KILL, _KILL if kill else int(JobLock.Cancel.ASKED), dialect.to_id(job_id)],
+    )
+    failpoints.hit("request_cancel.before_commit")
+    return changed > 0
+
+
+def asked_to_stop(dialect: Dialect, workers: Sequence[UUID]) -> dict[UUID, bool]:
+    """The jobs of these workers that were asked to stop, and whether they are to be killed: one look at all leases."""
+    rows = dialect.rows(
+        f"SELECT id, cancel FROM {LOCKS} WHERE cancel IS NOT NULL AND name = '' "
+        f"AND worker_id IN ({marks(len(workers))})",
+        [dialect.to_id(worker) for worker in workers],
+    )
+    return {dialect.from_id(row[0]): row[1] == _KILL for row in rows}
+
+
 def give_back(dialect: Dialect, worker: UUID) -> None:
     """A worker leaves in good order: its leases go back to their places, its row says that it has stopped."""
     leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.for_update}", [dialect.to_id(worker)])
+    jobs = dialect.jobs(lease.job_id for lease in leases if lease.cancel)
     moves = Moves(dialect)
     for lease in leases:
-        moves.release(lease)
+        moves.give_back(lease, jobs.get(lease.job_id))
     dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
     moves.write()
     gone = WorkerProcess.objects.using(dialect.connection.alias).filter(id=worker, state__in=ALIVE)
@@ -79,9 +105,10 @@ def bury(dialect: Dialect, worker: UUID) -> int:
 
 def _lose(dialect: Dialect, leases: Sequence[Lease]) -> None:
     jobs = dialect.jobs(lease.job_id for lease in leases)
+    budgets, usual = dialect.crash_budgets(jobs), conf().CRASH_BUDGET
     moves = Moves(dialect)
     for lease in leases:
         if lease.job_id in jobs:
-            moves.lose(lease, jobs[lease.job_id], conf().CRASH_BUDGET)
+            moves.lose(lease, jobs[lease.job_id], budgets.get(lease.job_id, usual))
     dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
     moves.write()

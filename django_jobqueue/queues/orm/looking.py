@@ -21,7 +21,7 @@ def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
     rows = dialect.rows(
         f"SELECT j.queue, j.task, j.args, j.priority, j.max_attempts, {as_read('j.created_at')}, "
         f"r.attempt, r.lease_no, d.attempt, d.lease_no, d.reason, {as_read('d.due_at')}, "
-        f"l.attempt, l.lease_no, l.worker_id, {as_read('l.claimed_at')} FROM {JOBS} j "
+        f"l.attempt, l.lease_no, l.worker_id, {as_read('l.claimed_at')}, l.cancel FROM {JOBS} j "
         f"LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id "
         f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id = %s",
         [dialect.to_id(job_id)],
@@ -60,7 +60,7 @@ def stats(dialect: Dialect, queue: str | None) -> list[QueueStats]:
 
 def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot:
     queue, task, args, priority, max_attempts, created_at, *rooms = row
-    ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:10]
+    ready, delayed, leased = rooms[0:2], rooms[2:6], rooms[6:11]
     base = JobSnapshot(
         job_id=job_id,
         room=Room.READY,
@@ -75,7 +75,7 @@ def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot
         created_at=dialect.from_time(created_at),
     )
     if leased[1] is not None:
-        attempt, lease_no, worker, claimed_at = leased
+        attempt, lease_no, worker, claimed_at, cancel = leased
         return base._replace(
             room=Room.LEASED,
             status=JobStatus.PROCESSING,
@@ -83,6 +83,7 @@ def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot
             lease_no=lease_no,
             worker_id=None if worker is None else dialect.from_id(worker),
             claimed_at=dialect.from_time(claimed_at),
+            is_asked_to_stop=cancel is not None,
         )
     if ready[1] is not None:
         return base

@@ -136,7 +136,10 @@ class Outgoing:
         return [found[job_id] for job_id in dict.fromkeys(ids) if job_id in found]
 
     def _parcels(self, dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> dict[UUID, Parcel]:
-        columns = "id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, times_retried"
+        columns = (
+            "id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key, concurrency_key, "
+            "times_retried"
+        )
         db_ids = [row[0] for row in rows]
         jobs = dialect.rows(f"SELECT {columns} FROM {JOBS} WHERE id IN ({marks(len(db_ids))})", db_ids) if rows else []
         values = {row[0]: dict(zip(columns.split(", ")[1:], row[1:], strict=True)) for row in jobs}

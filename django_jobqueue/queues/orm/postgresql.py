@@ -35,14 +35,14 @@ def _sane(column: str) -> str:
 _PUSH = f"""
 WITH given AS MATERIALIZED (
     SELECT *, {_CLOCK_NS} + ordinal AS seq
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::text[],
-                %s::text[], %s::int[], %s::timestamptz[], %s::float8[], %s::int[]) WITH ORDINALITY
-         AS g (id, queue, task, args, priority, max_attempts, timeout, unique_key,
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::int[],
+                %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::float8[], %s::int[]) WITH ORDINALITY
+         AS g (id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key,
                concurrency_key, times_retried, run_after, delay, lease_no, ordinal)
 ), stored AS (
     INSERT INTO {JOBS} ({", ".join(COLUMNS[JOBS])})
-    SELECT g.id, queue, task, args, priority, max_attempts, timeout, unique_key, concurrency_key, times_retried,
-           clock_timestamp()
+    SELECT g.id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key, concurrency_key,
+           times_retried, clock_timestamp()
     FROM given g
     WHERE NOT EXISTS (SELECT 1 FROM {JOBS} j WHERE j.id = g.id)
       AND NOT EXISTS (SELECT 1 FROM {DEAD} d WHERE d.id = g.id)
@@ -204,6 +204,7 @@ def _push_values(job: JobPayload) -> tuple[Any, ...]:
         job.priority,
         job.max_attempts,
         job.timeout,
+        job.crash_budget,
         job.unique_key,
         job.concurrency_key,
         job.times_retried,

@@ -277,6 +277,14 @@ class OrmQueue(Queue):
     def leases(self, worker: UUID) -> list[Reservation]:
         return leases.held(self._dialect(), worker)
 
+    def request_cancel(self, job_id: UUID, kill: bool = False) -> bool:
+        is_told = self._move(lambda dialect: leases.ask_to_stop(dialect, job_id, kill))
+        failpoints.hit("request_cancel.committed")
+        return is_told
+
+    def cancellations(self, *workers: UUID) -> dict[UUID, bool]:
+        return leases.asked_to_stop(self._dialect(), workers) if workers else {}
+
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._dialect().seconds_to_next_due()
         rest = timeout if due is None else min(timeout, due)

@@ -9,7 +9,15 @@ from uuid import UUID
 
 from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
-from django_jobqueue.queues.base import WORKER_LOST, ErrorRecord, Move, Reservation, Settlement
+from django_jobqueue.queues.base import (
+    NO_ERROR,
+    RUNS_AGAIN,
+    WORKER_LOST,
+    ErrorRecord,
+    Move,
+    Reservation,
+    Settlement,
+)
 from django_jobqueue.queues.orm.dialect import MAX_SMALLINT, Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, READY, insert
 from django_jobqueue.queues.orm.values import JobRow, Lease
@@ -37,7 +45,9 @@ class Moves:
         self._over: list[UUID] = []
 
     def settle(self, one: Settlement, lease: Lease) -> None:
-        """Make one decision true."""
+        """Make one decision true. A job that was asked to stop does not run again: what would have it do so ends it."""
+        if lease.cancel and one.move in RUNS_AGAIN:
+            one = one._replace(move=Move.CANCELLED)
         if one.move is Move.RELEASED:
             self.release(lease)
             return
@@ -50,7 +60,13 @@ class Moves:
         self._over.append(lease.job_id)
 
     def lose(self, lease: Lease, job: JobRow, budget: int) -> None:
-        """The worker is gone: the attempt is given back, the crash is counted, and the last one buries the job."""
+        """The worker is gone: the attempt is given back, the crash is counted, and the last one buries the job.
+
+        A job that was asked to stop has: whoever killed its worker may have meant just that.
+        """
+        if lease.cancel:
+            self.cancel(lease, job, WORKER_LOST)
+            return
         crashed = lease._replace(crashes=min(lease.crashes + 1, MAX_SMALLINT))
         outcome = JobHistory.Outcome.LOST
         self._history.append(self._history_row(crashed, job.task, "", job.created_at, outcome, error=WORKER_LOST))
@@ -59,6 +75,19 @@ class Moves:
             self._over.append(lease.job_id)
         else:
             self.release(crashed)
+
+    def give_back(self, lease: Lease, job: JobRow | None) -> None:
+        """The worker leaves in good order. `job` is needed for one that was asked to stop: it has."""
+        if lease.cancel and job is not None:
+            self.cancel(lease, job)
+        else:
+            self.release(lease)
+
+    def cancel(self, lease: Lease, job: JobRow, error: ErrorRecord = NO_ERROR) -> None:
+        """A leased job that was asked to stop is over, whatever its worker would have said."""
+        outcome = JobHistory.Outcome.CANCELLED
+        self._history.append(self._history_row(lease, job.task, job.args, job.created_at, outcome, error=error))
+        self._over.append(lease.job_id)
 
     def write(self) -> None:
         """All of it, in an order that never shows a job twice to a reader of one statement."""
@@ -132,7 +161,7 @@ class Moves:
         created_at: datetime,
         outcome: str,
         one: Settlement | None = None,
-        error: ErrorRecord = ErrorRecord(),  # noqa: B008 (immutable)
+        error: ErrorRecord = NO_ERROR,
     ) -> tuple[Any, ...]:
         """One execution. Its times are the claim's, on the store's clock, plus what the worker measured."""
         start_ms, run_ms = (one.start_ms, one.run_ms) if one else (0, 0)

@@ -26,6 +26,7 @@ class Lease(NamedTuple):
     attempt: int
     crashes: int
     claimed_at: datetime
+    cancel: int | None = None
 
     @property
     def wait_ms(self) -> int:

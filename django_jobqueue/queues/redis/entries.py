@@ -40,3 +40,4 @@ class Entry(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime
+    crash_budget: int | None = None

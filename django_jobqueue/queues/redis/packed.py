@@ -30,12 +30,13 @@ LONGEST_ARGS = 64 * 1024 * 1024
 
 _ASKS = Struct(">16scdI")
 _HEAD = Struct(">ddbBH")
-_BODY = Struct(">BBHHdHHI")
+_BODY = Struct(">BBBHHdHHI")
 _STATE = Struct(">cbddHIHcd16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
 _CLAIMED = Struct(">IcbddHIHcd16s16s")
+_INDEX = Struct(">I")
 _VERSION = 1
 _PLAIN, _ZLIB = 0, 1
 _NOBODY = bytes(16)
@@ -43,6 +44,7 @@ _NOBODY = bytes(16)
 OUTCOMES = {
     b"C": "completed",
     b"X": "cancelled",
+    b"Y": "cancelled",
     b"R": "retrying",
     b"S": "snoozed",
     b"D": "failed",
@@ -72,6 +74,7 @@ class Record(NamedTuple):
     unique_key: str | None = None
     concurrency_key: str = ""
     times_retried: int = 0
+    crash_budget: int | None = None
 
 
 class State(NamedTuple):
@@ -149,7 +152,8 @@ def pack_record(job: JobPayload) -> bytes:
             how, stored = _ZLIB, shorter
     timeout = nan if job.timeout is None else job.timeout
     head = _HEAD.pack(0.0, 0.0, job.priority, len(queue), len(unique))
-    body = _BODY.pack(_VERSION, how, job.max_attempts, job.times_retried, timeout, len(task), len(key), len(args))
+    budget, sizes = job.crash_budget or 0, (len(task), len(key), len(args))
+    body = _BODY.pack(_VERSION, how, budget, job.max_attempts, job.times_retried, timeout, *sizes)
     return b"".join((head, queue, unique, body, task, key, stored))
 
 
@@ -160,7 +164,9 @@ def unpack_record(data: bytes) -> Record:
         at = _HEAD.size + queue_size
         queue, unique = data[_HEAD.size : at].decode(), data[at : at + unique_size].decode()
         at += unique_size
-        version, how, max_attempts, times_retried, timeout, task_size, key_size, size = _BODY.unpack_from(data, at)
+        version, how, budget, max_attempts, times_retried, timeout, task_size, key_size, size = _BODY.unpack_from(
+            data, at
+        )
         at += _BODY.size
         task, key = data[at : at + task_size].decode(), data[at + task_size : at + task_size + key_size].decode()
         if version != _VERSION:
@@ -179,6 +185,7 @@ def unpack_record(data: bytes) -> Record:
         unique or None,
         key,
         times_retried,
+        budget or None,
     )
 
 
@@ -197,9 +204,14 @@ def unpack_state(data: bytes) -> State:
     return State._make(_STATE.unpack_from(data))
 
 
-def unpack_holders(data: bytes) -> list[UUID | None]:
-    """For each settlement the worker that held the lease; None: it was lost."""
-    return [_holder(data[at : at + 16]) for at in range(0, len(data), 16)]
+def unpack_holders(data: bytes, count: int) -> list[UUID | None]:
+    """For each of so many settlements the worker that held the lease; None: it was lost."""
+    return [_holder(data[at : at + 16]) for at in range(0, 16 * count, 16)]
+
+
+def unpack_stopped(data: bytes, count: int) -> list[int]:
+    """Which of so many settlements ended a job that was to run again, because it had been asked to stop."""
+    return [index for (index,) in _INDEX.iter_unpack(data[16 * count :])]
 
 
 @lru_cache(maxsize=64)
@@ -306,7 +318,7 @@ def unpack_entry(job_id: UUID, data: bytes, lost: ErrorRecord) -> Entry | None:
     except (StructError, UnicodeDecodeError, KeyError, OverflowError):
         return None
     record = unpack_record(data[_ENTRY.size + size :])
-    is_lost = letter in b"OW"
+    is_lost = letter in b"OWY"
     return Entry(
         job_id=job_id,
         lease_no=state.lease_no,
@@ -331,5 +343,6 @@ def unpack_entry(job_id: UUID, data: bytes, lost: ErrorRecord) -> Entry | None:
         worker_id=state.worker_id,
         created_at=record.created_at,
         started_at=started,
-        finished_at=moment(ended) if finished is None or is_lost else finished,
+        finished_at=moment(ended) if finished is None or not size else finished,
+        crash_budget=record.crash_budget,
     )

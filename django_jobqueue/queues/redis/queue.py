@@ -26,6 +26,7 @@ from django_jobqueue.queues.base import (
     WORKER_LOST,
     Exchange,
     JobSnapshot,
+    Move,
     Queue,
     QueueStats,
     Reservation,
@@ -211,9 +212,11 @@ class RedisQueue(Queue):
         self._register.bury_silent()
 
     def leave(self, worker: UUID) -> None:
-        self._scripts.run("leave", worker.bytes)
-        self._register.leave(worker)
+        ended = self._scripts.run("leave", worker.bytes, self._unrecorded.level)
         failpoints.hit("leave.committed")
+        self._register.leave(worker)
+        if ended:
+            self._unrecorded.record_left_behind(0)
 
     def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
         if not settlements and limit < 1:
@@ -226,8 +229,9 @@ class RedisQueue(Queue):
             "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words
         )
         failpoints.hit("settle.committed" if settlements else "claim.committed")
-        holders = packed.unpack_holders(all_holders)
-        self._unrecorded.record(settlements, holders)
+        holders = packed.unpack_holders(all_holders, len(settlements))
+        stopped = packed.unpack_stopped(all_holders, len(settlements))
+        self._unrecorded.record(_as_settled(settlements, stopped), holders)
         jobs = [job for piece in pieces for job in packed.unpack_claimed(piece)]
         return Exchange([holder is not None for holder in holders], jobs, is_member == b"1")
 
@@ -252,6 +256,15 @@ class RedisQueue(Queue):
     def leases(self, worker: UUID) -> list[Reservation]:
         pieces = self._scripts.run("leases", worker.bytes)
         return [job for piece in pieces for job in packed.unpack_claimed(piece)]
+
+    def request_cancel(self, job_id: UUID, kill: bool = False) -> bool:
+        is_told = bool(self._scripts.run("request_cancel", job_id.bytes, values.ASKED_TO_STOP[kill]))
+        failpoints.hit("request_cancel.committed")
+        return is_told
+
+    def cancellations(self, *workers: UUID) -> dict[UUID, bool]:
+        flat = self._scripts.run("cancellations", *(worker.bytes for worker in workers)) if workers else ()
+        return values.cancellations(flat)
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         due = self._scripts.run("next_due")
@@ -278,6 +291,16 @@ class RedisQueue(Queue):
     @property
     def _lease_microseconds(self) -> int:
         return int(self.lease * 1e6)
+
+
+def _as_settled(settlements: Sequence[Settlement], stopped: Sequence[int]) -> Sequence[Settlement]:
+    """What the settlements have become: a job that was asked to stop is over instead of running again."""
+    if not stopped:
+        return settlements
+    done = list(settlements)
+    for index in stopped:
+        done[index] = done[index]._replace(move=Move.CANCELLED)
+    return done
 
 
 def _which(queue: str | None) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from django_jobqueue.queues.redis import packed
 from django_jobqueue.queues.redis.entries import Entry
 
 _ROOMS = {b"r": Room.READY, b"d": Room.DELAYED, b"l": Room.LEASED}
+ASKED_TO_STOP = {False: b"c", True: b"k"}
+"""What stands in the state of a leased job that was asked to stop, by whether it is to be killed."""
 _REASONS = {b"r": "retry", b"s": "snooze", b" ": "scheduled"}
 
 
@@ -68,6 +71,7 @@ def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: byte
         due_at=packed.moment(float(due)) if due else None,
         worker_id=state.worker_id if is_running else None,
         claimed_at=packed.moment(state.claimed_at) if is_running else None,
+        is_asked_to_stop=is_running and state.reason in ASKED_TO_STOP.values(),
     )
 
 
@@ -75,3 +79,8 @@ def stats(row: tuple[bytes, int, int, int, bytes]) -> QueueStats:
     """How a queue is; its dead letters are in the tables."""
     name, ready, delayed, running, oldest = row
     return QueueStats(name.decode(), ready, delayed, running, 0, int(oldest) / 1e6)
+
+
+def cancellations(flat: Sequence[bytes]) -> dict[UUID, bool]:
+    """Jobs that were asked to stop, and whether they are to be killed."""
+    return {UUID(bytes=job_id): mark == ASKED_TO_STOP[True] for job_id, mark in zip(flat[::2], flat[1::2], strict=True)}

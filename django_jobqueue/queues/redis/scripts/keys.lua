@@ -12,6 +12,7 @@
 --   older       hash    the same                     the older generation; both expire
 --   results     hash    id -> entry                  of those that the tables don't get, the younger generation
 --   older_results       the same                     the older one
+--   asked       set     ids                          running jobs that were asked to stop, and some that are over
 --   calls       hash    worker -> moment, number     its last exchange, by which a repeated one is known
 --   meta        hash    seq, done_since, results_since, results_bytes
 --
@@ -33,7 +34,7 @@ local JOBS = KEYS[1]
 local P = string.sub(JOBS, 1, -5)
 local STATE, DELAYED, WORKERS, COUNTS, UNIQUE = P .. 'state', P .. 'delayed', P .. 'workers', P .. 'counts', P .. 'unique'
 local UNRECORDED, DONE, OLDER, CALLS, META = P .. 'unrecorded', P .. 'done', P .. 'older', P .. 'calls', P .. 'meta'
-local RESULTS, OLDER_RESULTS = P .. 'results', P .. 'older_results'
+local RESULTS, OLDER_RESULTS, ASKED = P .. 'results', P .. 'older_results', P .. 'asked'
 local READY, WAITS, LEASED = 'r', 'd', 'l'
 local CHUNK = 1000
 local PIECE_BYTES = 1048576

@@ -12,15 +12,29 @@ local function losable(worker)
   return jobs
 end
 
--- Back to the line, the attempt given back and a crash counted, or out of it when the crash budget is spent.
+-- How many workers a job may bring down: the third byte behind the head of its record, 0 for what is usual.
+local function budget_of(job, usual)
+  local own = #job.record >= 20 and string.byte(job.record, 23 + #job.queue + #job.unique) or 0
+  return own > 0 and own or usual
+end
+
+-- Back to the line, the attempt given back and a crash counted; or over, when the crash budget is spent. One that was asked to
+-- stop has: whoever killed its worker may have meant just that.
 local function lose(now, jobs, budget, level)
   local changed, ended = {}, {}
   for _, job in ipairs(jobs) do
     local s = job.state
-    s.crashes = math.min(s.crashes + 1, 32767)
-    local is_poison = s.crashes >= budget
-    ended[#ended + 1] = {id = job.id, state = packed(s), record = job.record, unique = job.unique, outcome = is_poison and 'W' or 'O', body = ''}
-    if is_poison then count(LEASED, job.queue, -1) else release(job, changed) end
+    if is_asked(s.reason) then
+      ended[#ended + 1] = ended_as(job, 'Y')
+    else
+      s.crashes = math.min(s.crashes + 1, 32767)
+      if s.crashes >= budget_of(job, budget) then
+        ended[#ended + 1] = ended_as(job, 'W')
+      else
+        ended[#ended + 1] = {id = job.id, state = packed(s), record = job.record, unique = job.unique, outcome = 'O', body = ''}
+        release(job, changed)
+      end
+    end
   end
   in_pieces('HSET', STATE, changed)
   finish(now, ended, level)

@@ -15,8 +15,8 @@ local function entry(stamp, outcome, state, body, record)
 end
 
 -- Which ended executions go into the tables, by how much is recorded: 2 all, 1 failures, 0 none. Dead letters always.
-local RECORDED_FROM = {D = 0, W = 0, R = 1, O = 1, C = 2, X = 2, S = 2}
-local FINAL = {C = true, X = true, D = true, W = true}
+local RECORDED_FROM = {D = 0, W = 0, R = 1, O = 1, C = 2, X = 2, Y = 2, S = 2}
+local FINAL = {C = true, X = true, Y = true, D = true, W = true}
 
 -- The younger generation becomes the older one, which is forgotten.
 local function rotate(younger, older, since, now)
@@ -246,6 +246,12 @@ local function held_by(worker)
     end
   end
   return jobs
+end
+
+-- A leased job that ends in a way its worker did not decide, as finish takes it.
+local function ended_as(job, outcome)
+  count(LEASED, job.queue, -1)
+  return {id = job.id, state = packed(job.state), record = job.record, unique = job.unique, outcome = outcome, body = ''}
 end
 
 -- A leased job back to its place, its attempt given back; `changed` collects the states to write.

@@ -31,6 +31,10 @@ local function unpacked(value)
   return s
 end
 
+-- A leased job has no reason to wait; there stands instead whether it was asked to stop ('c'), or is to be killed ('k'). Then no
+-- move leads it back to the line.
+local function is_asked(reason) return reason == 'c' or reason == 'k' end
+
 -- the state of a job, also of one that has none of its own
 local function state_of(record, value)
   local room = value and #value == STATE_LENGTH and string.sub(value, 1, 1)
