@@ -7,7 +7,6 @@ options are told by `check()`, not by the constructor.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -26,12 +25,16 @@ from django_jobqueue.compat import (
     blank_result,
     task_enqueued,
 )
-from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS, conf
+from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS, Conf, conf
 from django_jobqueue.decorators import JobTask, job_fields
 from django_jobqueue.exceptions import InvalidPayload, PayloadError
-from django_jobqueue.jobs.codec import decode_call, encode_call
+from django_jobqueue.jobs.codec import encoded_call
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
+
+Call = tuple[str, list[Any], dict[str, Any]]
+"""Encoded arguments, and what a worker will read from them: positional ones, and named ones."""
+_MOST_TEMPLATES = 256
 
 
 class JobBackend(BaseTaskBackend):
@@ -64,38 +67,54 @@ class JobBackend(BaseTaskBackend):
     # -- enqueue -----------------------------------------------------------------------------------------------------
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
-        self.validate_task(task)
-        return self._push(task, [JobPayload(**job_fields(task, args, kwargs))])[0]
+        call = encoded_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
+        payload = self._template(task).again(call[0])
+        return self._result(task, payload, self.queue.push(payload)[0], call, timezone.now())
 
     def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
         """One job for each call, all or none, a thousand per round trip."""
+        template = self._template(task)
+        encoded = (_encoded(position, call) for position, call in enumerate(calls))
+        jobs = [(template.again(call[0]), call) for call in encoded]
+        ids, now = self.queue.push(*(payload for payload, _ in jobs)), timezone.now()
+        return [
+            self._result(task, payload, job_id, call, now) for (payload, call), job_id in zip(jobs, ids, strict=True)
+        ]
+
+    def _template(self, task: Any) -> JobPayload:
+        """A job of this task, without arguments. The last ones are kept: to validate a task takes longer than a push.
+
+        Not those with a moment or a key of their own, which were made for one job.
+        """
+        known = self._templates.get(id(task))
+        if known is not None and known[0] is task and known[1] is conf():
+            return known[2]
         self.validate_task(task)
-        first: JobPayload | None = None
-        payloads = []
-        for position, call in enumerate(calls):
-            text = _encoded(position, call)
-            first = first.again(text) if first else JobPayload(**{**job_fields(task, (), {}), "args": text})
-            payloads.append(first)
-        return self._push(task, payloads)
+        template = JobPayload(**job_fields(task, (), {}))
+        if template.run_after is None and template.unique_key is None:
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self._templates.clear()
+            self._templates[id(task)] = task, conf(), template
+        return template
 
-    def _push(self, task: Any, payloads: Sequence[JobPayload]) -> list[TaskResult]:
-        ids = self.queue.push(*payloads)
-        now = timezone.now()
-        results = []
-        for payload, job_id in zip(payloads, ids, strict=True):
-            if job_id != payload.id:  # a live job holds its unique key: this is that job's result
-                results.append(self._holder(task, payload, job_id, now))
-                continue
-            result = _ready_result(task, payload, self.alias, now)
-            task_enqueued.send(type(self), task_result=result)
-            results.append(result)
-        return results
+    @cached_property
+    def _templates(self) -> dict[int, tuple[Any, Conf, JobPayload]]:
+        """By the id of the task, which is kept so that it stays its own; what is in `JOBQUEUE` may change it."""
+        return {}
 
-    def _holder(self, task: Any, payload: JobPayload, job_id: UUID, now: Any) -> TaskResult:
-        try:
-            return self.get_result(str(job_id))
-        except TaskResultDoesNotExist:  # removed in this instant
-            return _ready_result(task, replace(payload, id=job_id), self.alias, now)
+    def _result(self, task: Any, payload: JobPayload, job_id: UUID, call: Call, now: Any) -> TaskResult:
+        if job_id != payload.id:  # a live job holds its unique key: this is that job's result
+            try:
+                return self.get_result(str(job_id))
+            except TaskResultDoesNotExist:  # removed in this instant
+                return self._ready(task, job_id, call, now)
+        result = self._ready(task, job_id, call, now)
+        task_enqueued.send(type(self), task_result=result)
+        return result
+
+    def _ready(self, task: Any, job_id: UUID, call: Call, now: Any) -> TaskResult:
+        _, args, kwargs = call
+        return blank_result(self.alias, job_id, task, TaskResultStatus.READY, args, kwargs, now)
 
     # -- results -----------------------------------------------------------------------------------------------------
 
@@ -162,7 +181,7 @@ class RedisBackend(JobBackend):
             yield from check_options.check_redis(self.alias, where, self.options)
 
 
-def _encoded(position: int, call: Mapping[str, Any] | Sequence[Any]) -> str:
+def _encoded(position: int, call: Mapping[str, Any] | Sequence[Any]) -> Call:
     if isinstance(call, Mapping) and all(isinstance(name, str) for name in call):
         args, kwargs = (), dict(call)
     elif isinstance(call, list | tuple):
@@ -173,11 +192,6 @@ def _encoded(position: int, call: Mapping[str, Any] | Sequence[Any]) -> str:
             f"not {call!r:.100}"
         )
     try:
-        return encode_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
+        return encoded_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
     except PayloadError as error:
         raise PayloadError(f"call {position}: {error.path}", error.problem) from None
-
-
-def _ready_result(task: Any, payload: JobPayload, alias: str, now: Any) -> TaskResult:
-    args, kwargs = decode_call(payload.args)
-    return blank_result(alias, payload.id, task, TaskResultStatus.READY, args, kwargs, now)

@@ -54,12 +54,18 @@ def decode(text: str, *, max_bytes: int = HARD_MAX_BYTES, root: str = "value") -
 
 def encode_call(args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> str:
     """The arguments of a job as one compact JSON text of at most `max_bytes` (UTF-8). Raises PayloadError."""
+    return encoded_call(args, kwargs, max_bytes)[0]
+
+
+def encoded_call(
+    args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int = MAX_BYTES
+) -> tuple[str, list[Any], dict[str, Any]]:
+    """What `encode_call` gives, and what `decode_call` would read from it."""
     walk = _Walk(max_bytes)
-    call = {  # one level more: MAX_DEPTH is for each argument
-        "args": _normalize(walk, args, MAX_DEPTH + 1, "args"),
-        "kwargs": _normalize(walk, kwargs, MAX_DEPTH + 1, "kwargs"),
-    }
-    return _dump(call, max_bytes, "arguments")
+    # one level more: MAX_DEPTH is for each argument
+    positional = _normalize(walk, args, MAX_DEPTH + 1, "args")
+    named = _normalize(walk, kwargs, MAX_DEPTH + 1, "kwargs")
+    return _dump({"args": positional, "kwargs": named}, max_bytes, "arguments"), positional, named
 
 
 def decode_call(text: str, max_bytes: int = HARD_MAX_BYTES) -> tuple[list[Any], dict[str, Any]]:

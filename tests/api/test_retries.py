@@ -10,7 +10,7 @@ import pytest
 from django_jobqueue import FixedDelays, JobPayload, NoRetry, Retry, RetryStrategy, Snooze, get_queue, task
 from django_jobqueue.compat import TaskResultStatus
 from django_jobqueue.lifecycle.outcomes import MAX_DELAY_SECONDS
-from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
+from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory
 from django_jobqueue.testing import run_all
 from tests.api import tasks
 
@@ -61,6 +61,13 @@ class TestHowOften:
         settings.JOBQUEUE = {"RETRY": FixedDelays([0])}
         task(name="counted")(tasks.fail.func).enqueue()
         assert len(run_to_the_end()) == 2
+
+    def test_it_counts_for_jobs_of_a_task_that_was_enqueued_before_it_changed(self, settings):
+        changing = task(name="changing")(tasks.fail.func)
+        changing.enqueue()
+        settings.JOBQUEUE = {"RETRY": FixedDelays([0, 0, 0, 0])}
+        changing.enqueue()
+        assert sorted(Job.objects.values_list("max_attempts", flat=True)) == [3, 5]
 
     def test_a_payloads_own_number_is_never_exceeded(self):
         get_queue().push(JobPayload.create(tasks.succeed_at, [9], max_attempts=2))

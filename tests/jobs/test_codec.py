@@ -20,6 +20,7 @@ from django_jobqueue.jobs.codec import (
     decode_call,
     encode,
     encode_call,
+    encoded_call,
     normalize,
 )
 
@@ -213,6 +214,7 @@ class TestRoundTrip:
     def test_a_call(self, args, kwargs):
         text = encode_call(tuple(args), kwargs, HARD_MAX_BYTES)
         assert identical(decode_call(text), (args, kwargs))
+        assert identical(encoded_call(tuple(args), kwargs, HARD_MAX_BYTES), (text, args, kwargs))
 
     def test_the_text_is_compact_and_readable(self):
         assert encode_call((1, "é"), {"b": None, "a": [True]}) == '{"args":[1,"é"],"kwargs":{"b":null,"a":[true]}}'

@@ -98,6 +98,11 @@ class TestFork:
         made += [uuid7() for _ in range(1_000)]
         assert len(set(made)) == 5_000
 
+    def test_nor_do_they_share_random_numbers_that_were_asked_for_ahead(self):
+        uuid7()
+        random_bits = [UUID(in_child(lambda: str(uuid7()))).int & (1 << 62) - 1 for _ in range(3)]
+        assert len({*random_bits, uuid7().int & (1 << 62) - 1}) == 4
+
     def test_a_child_goes_on_where_its_parent_was(self):
         before = uuid7()
         assert UUID(in_child(lambda: str(uuid7()))) > before
