@@ -45,6 +45,26 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 on."""
+    return 0 if text == "0" else positive(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, 0 or more, such as `30` or `2.5`."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+        raise ArgumentTypeError(f"{text!r} is no number of seconds: write 30 or 2.5")
+    return float(text)
+
+
+def kibibytes(text: str) -> int:
+    """A size such as `800K`, `512M` or `2G`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no size: write 800K, 512M or 2G")
+    return int(match[1]) * {"K": 1, "M": 1_024, "G": 1_024**2}[match[2].upper()]
+
+
 def job_id(text: str) -> UUID:
     try:
         return UUID(text)

@@ -20,6 +20,8 @@ from django_jobqueue.workers.blocks import WORD, Block
 
 _RUNNING_BYTES = 256
 _NOBODY = UUID(int=0)
+_NEVER = -1
+"""The life of who has said nothing yet."""
 
 
 class Command(IntEnum):
@@ -31,11 +33,11 @@ class Command(IntEnum):
 
 
 class Cause(IntEnum):
-    """Why a child is gone. The parent has killed it for a job past its hard deadline, or for it would not stop."""
+    """Why a child is gone: it died; a job was past its hard deadline; it was to end, and did, or was made to."""
 
-    OWN = 0
+    CRASH = 0
     DEADLINE = 1
-    STOPPED = 2
+    END = 2
 
 
 class Deadline(NamedTuple):
@@ -128,9 +130,9 @@ class Slot:
 
     @property
     def ending(self) -> Ending:
-        life, cause, job, lease_no = self._ending.read() or (0, 0, b"", 0)
+        life, cause, job, lease_no = self._ending.read() or (_NEVER, 0, b"", 0)
         if life != self.life:
-            return Ending(Cause.OWN)
+            return Ending(Cause.CRASH)
         return Ending(Cause(cause), UUID(bytes=job), lease_no)
 
     # -- the child writes, by way of its Seat ------------------------------------------------------------------------
@@ -138,19 +140,19 @@ class Slot:
     @property
     def worker(self) -> UUID | None:
         """Who the child is in the store; None before it has joined and after it has left."""
-        life, worker = self._member.read() or (0, b"")
+        life, worker = self._member.read() or (_NEVER, b"")
         return UUID(bytes=worker) if life == self.life and worker != _NOBODY.bytes else None
 
     @property
     def report(self) -> WorkerReport:
-        life, stopping, done, failed, rss_kb, running = self._report.read() or (0, False, 0, 0, 0, b"")
+        life, stopping, done, failed, rss_kb, running = self._report.read() or (_NEVER, False, 0, 0, 0, b"")
         if life != self.life:
             return WorkerReport()
         return WorkerReport(running.rstrip(b"\0").decode(errors="ignore"), done, failed, rss_kb, stopping)
 
     @property
     def deadline(self) -> Deadline | None:
-        life, at, job, lease_no = self._deadline.read() or (0, 0.0, b"", 0)
+        life, at, job, lease_no = self._deadline.read() or (_NEVER, 0.0, b"", 0)
         return Deadline(at, UUID(bytes=job), lease_no) if life == self.life and at else None
 
     @property

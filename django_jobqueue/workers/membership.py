@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobqueue.queues.base import Queue, WorkerIdentity, WorkerReport
 from django_jobqueue.version import __version__
+from django_jobqueue.workers.board import Seat
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -19,9 +20,10 @@ logger = logging.getLogger("django_jobqueue.worker")
 class Membership:
     """Who this worker is in the store. `beat` is for any thread, the rest for the one that runs jobs."""
 
-    def __init__(self, queue: Queue, queues: tuple[str, ...]) -> None:
+    def __init__(self, queue: Queue, queues: tuple[str, ...], name: str = "") -> None:
         self.queue = queue
-        self.identity = _identity(queues)
+        self._name = name
+        self.identity = self._new_identity(queues)
         self._alive_until = 0.0
         self._dead: UUID | None = None
 
@@ -29,7 +31,9 @@ class Membership:
         try:
             self._join(self.identity)
         except Exception:
-            self.identity = _identity(self.identity.queues)  # the store may have heard of this one all the same
+            self.identity = self._new_identity(
+                self.identity.queues
+            )  # the store may have heard of this one all the same
             raise
         queues = ", ".join(self.identity.queues) or "all queues"
         logger.info("Worker %s started on %s.", self.identity.name, queues)
@@ -39,7 +43,12 @@ class Membership:
         self.queue.join(identity)
         self._alive_until = asked + self.queue.lease
 
+    def keep_alive(self, report: WorkerReport) -> None:
+        """From time to time: the next heartbeat, if nobody else sends it."""
+        self.beat(report)
+
     def beat(self, report: WorkerReport) -> None:
+        """Ask the store now."""
         asked, identity = time.monotonic(), self.identity
         if self.queue.heartbeat(identity.id, report):
             self._alive_until = asked + self.queue.lease
@@ -57,18 +66,62 @@ class Membership:
 
     def start_anew(self) -> None:
         """Under a new identity. What the old one still holds goes back: it may have claimed what it never heard of."""
-        fresh = _identity(self.identity.queues)
+        fresh = self._new_identity(self.identity.queues)
         self.queue.leave(self.identity.id)
         self._join(fresh)
         self.identity = fresh
 
-    def leave(self) -> None:
+    def finishing(self) -> None:
+        """No job runs any more; what was decided is still to be stored."""
+
+    def leave(self) -> bool:
+        """Sign off. False when the store does not answer: then the lease ends by itself."""
         try:
             self.queue.leave(self.identity.id)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Could not sign off (%s); the lease ends by itself.", error)
+            return False
+        return True
+
+    def _new_identity(self, queues: tuple[str, ...]) -> WorkerIdentity:
+        host, pid = socket.gethostname(), os.getpid()
+        name = self._name or f"{host}:{pid}"
+        return WorkerIdentity(name=name, host=host, pid=pid, queues=queues, version=__version__)
 
 
-def _identity(queues: tuple[str, ...]) -> WorkerIdentity:
-    host, pid = socket.gethostname(), os.getpid()
-    return WorkerIdentity(name=f"{host}:{pid}", host=host, pid=pid, queues=queues, version=__version__)
+class SeatedMembership(Membership):
+    """Of a child: the heart sends its heartbeats. When that falls silent, it sends its own before the lease ends."""
+
+    def __init__(self, queue: Queue, queues: tuple[str, ...], seat: Seat) -> None:
+        super().__init__(queue, queues, seat.name)
+        self._seat = seat
+
+    def _join(self, identity: WorkerIdentity) -> None:
+        super()._join(identity)
+        self._seat.join(identity.id)
+
+    def keep_alive(self, report: WorkerReport) -> None:
+        # A heart at work leaves never less than two thirds, less what the store takes to answer.
+        silent = max(self._alive_until, self._seat.slot.alive_until) - time.monotonic() < _SILENCE * self.queue.lease
+        if silent or self._seat.is_orphan:
+            self.beat(report)
+
+    @property
+    def is_dead(self) -> bool:
+        return super().is_dead or self._seat.slot.dead == self.identity.id
+
+    def is_sure(self) -> bool:
+        return time.monotonic() < self._seat.slot.alive_until or super().is_sure()
+
+    def finishing(self) -> None:
+        self._seat.finishing()
+
+    def leave(self) -> bool:
+        has_left = super().leave()
+        if has_left:  # else the heart may have more luck
+            self._seat.leave()
+        return has_left
+
+
+_SILENCE = 0.55
+"""Of a lease. It is looked at three times per lease, so a child steps in when a fifth of it is left."""

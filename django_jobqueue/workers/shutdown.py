@@ -1,4 +1,4 @@
-"""How a worker is told to stop: signals, and the autoreloader."""
+"""How a worker is told to stop, to be quiet and to go on: signals, and the autoreloader."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.worker import Worker
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+QUIET_SIGNAL, RESUME_SIGNAL = QUIET_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 HURRY_SIGNAL = signal.SIGVTALRM
 """The grace is over, says the parent of a child process. A worker without one has a timer for that."""
 _GRACE = "grace"
@@ -27,17 +28,20 @@ _AGAIN = 2.0
 class StopSignals:
     """The first signal drains the worker; the second, or the end of the grace, interrupts its job.
 
-    Entered before there is a worker, so that a signal that comes early is not lost. Does nothing outside the main
-    thread, where signals can't be handled.
+    `grace` is in seconds; None: `SHUTDOWN_GRACE`. SIGUSR1 makes the worker quiet, SIGUSR2 lets it go on. Entered before
+    there is a worker, so that a signal that comes early is not lost. Does nothing outside the main thread, where
+    signals cannot be handled.
 
     In a child process (`is_child`) a second one changes nothing: Ctrl-C and most process managers tell the whole group,
     and the parent tells its children too. The parent counts, and sends `HURRY_SIGNAL`.
     """
 
-    def __init__(self, is_child: bool = False) -> None:
+    def __init__(self, grace: float | None = None, is_child: bool = False) -> None:
         self._worker: Worker | None = None
+        self._grace = grace
         self._is_child = is_child
         self._is_told = False
+        self._is_quiet = False
         self._is_hurried = False
         self._stack = ExitStack()
 
@@ -46,6 +50,8 @@ class StopSignals:
             self._stack.enter_context(alarm)
             for number in STOP_SIGNALS:
                 self._stack.callback(signal.signal, number, signal.signal(number, self._on_stop))
+            for number in QUIET_SIGNALS:
+                self._stack.callback(signal.signal, number, signal.signal(number, self._on_quiet))
             self._stack.callback(signal.signal, HURRY_SIGNAL, signal.signal(HURRY_SIGNAL, self._on_hurry))
         return self
 
@@ -57,7 +63,19 @@ class StopSignals:
         self._worker = worker
         if self._is_told:
             worker.stop()
+        if self._is_quiet:
+            worker.quiet()
         return worker.run()
+
+    @property
+    def grace(self) -> float:
+        """Seconds. Asked late: the settings may not be there yet when the signals are."""
+        return conf().SHUTDOWN_GRACE if self._grace is None else self._grace
+
+    def _on_quiet(self, number: int, frame: FrameType | None) -> None:
+        self._is_quiet = number == QUIET_SIGNAL
+        if self._worker is not None:
+            (self._worker.quiet if self._is_quiet else self._worker.resume)()
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self._is_told:
@@ -65,7 +83,7 @@ class StopSignals:
                 self._interrupt()
             return
         self._is_told = True
-        self._interrupt_in(_SOON if self._is_hurried else conf().SHUTDOWN_GRACE)
+        self._interrupt_in(_SOON if self._is_hurried else self.grace)
         if self._worker is not None:
             self._worker.stop()
 

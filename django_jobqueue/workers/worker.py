@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import resource
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.membership import Membership
+from django_jobqueue.workers.memory import rss_kb
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.settler import Counters, Settler
@@ -41,16 +41,21 @@ logger = logging.getLogger("django_jobqueue.worker")
 AWAKE_SECONDS = 0.06
 """After work, look again every few milliseconds for this long: longer than a producer keeps its notifications quiet."""
 LOOK_AGAIN_SECONDS = 0.005
+QUIET_LOOK_SECONDS = 1.0
 OUTAGE_FIRST_PAUSE = 0.1
 OUTAGE_LONGEST_PAUSE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When a worker ends by itself. `drain`: when no job is ready. `max_jobs`: after so many."""
+    """When a worker ends by itself. `drain`: when no job is ready. `max_jobs`: after so many.
+
+    `grace`: how many seconds a stopping one tries to store its last decisions; None: `SHUTDOWN_GRACE`.
+    """
 
     drain: bool = False
     max_jobs: int | None = None
+    grace: float | None = None
 
     @property
     def has_end(self) -> bool:
@@ -61,19 +66,26 @@ class Worker:
     """One worker over one queue store. `run` returns when its limits are reached or `stop` was called."""
 
     def __init__(
-        self, queue: Queue, queues: Sequence[str] = (), limits: Limits | None = None, *, watch: Watch = unwatched
+        self,
+        queue: Queue,
+        queues: Sequence[str] = (),
+        limits: Limits | None = None,
+        *,
+        membership: Membership | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         self.queue = queue
         self.queues = tuple(queues)
         self.limits = limits or Limits()
         self._watch = watch
         self._window = JobWindow()
-        self._membership = Membership(queue, self.queues)
+        self._membership = membership or Membership(queue, self.queues)
         self._outbox = Outbox()
         self._settler = Settler(queue, self.queues, self._outbox)
         self._pace = Pace(conf().PREFETCH_SECONDS, conf().PREFETCH_MAX)
         self._bell = Bell()
         self._stopping = False
+        self._is_quiet = False
         self._is_wary = False
         self._claim_is_open = False
         self._line_is_long = False
@@ -111,6 +123,16 @@ class Worker:
         """End the running job now; it is given back. For signal handlers: in the main thread it raises."""
         self._window.interrupt(Interrupted)
 
+    def quiet(self) -> None:
+        """Until `resume`: reserve nothing, finish the running job, give back the rest. For a signal handler, too."""
+        self._is_quiet = True
+        self._bell.ring()
+        self.queue.wake()
+
+    def resume(self) -> None:
+        self._is_quiet = False
+        self._bell.ring()
+
     def run(self) -> Counters:
         """Work until told to stop, or until the limits are reached. A store that is away at the start is waited for."""
         if threading.current_thread() is threading.main_thread():
@@ -127,7 +149,7 @@ class Worker:
             return self.counters
         self._timeouts = timeouts
         worker_started.send_robust(type(self), worker=self.identity)
-        heartbeat = Heartbeat(self.queue.lease, self._beat)
+        heartbeat = Heartbeat(self.queue.lease, self._keep_alive)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
         reporter = Reporter(self.queue.lease, self._report) if self.queue.reports_apart else None
         heartbeat.start()
@@ -137,6 +159,7 @@ class Worker:
         try:
             self._loop()
         finally:
+            self._membership.finishing()
             flusher.stop()
             self._end_fetching()
             self._give_back_unstarted()
@@ -166,6 +189,9 @@ class Worker:
     def _loop(self) -> None:
         pause = OUTAGE_FIRST_PAUSE
         while not self._is_done():
+            if self._is_quiet:
+                self._be_quiet()
+                continue
             try:
                 self._trust_the_leases()
                 self._reclaim_sometimes()
@@ -184,6 +210,18 @@ class Worker:
                 break
             else:
                 self._wait()
+
+    def _be_quiet(self) -> None:
+        """Store what was decided, and wait for `resume` or `stop`. The heartbeat goes on."""
+        try:
+            self._ahead.wait()
+            self._give_back_unstarted()
+            self._settler.exchange(0, self.identity.id)
+        except (DatabaseError, InterfaceError) as error:
+            self._sit_out(error, OUTAGE_FIRST_PAUSE)
+        except Exception:
+            logger.exception("What was decided could not be stored.")
+        self._bell.wait(QUIET_LOOK_SECONDS)
 
     def _is_done(self) -> bool:
         return self._stopping or (self.limits.max_jobs is not None and self._started >= self.limits.max_jobs)
@@ -277,7 +315,7 @@ class Worker:
         self._last_work = time.monotonic()
 
     def _may_start(self) -> bool:
-        return not self._stopping and self._membership.is_sure() and not self._membership.is_dead
+        return not (self._stopping or self._is_quiet) and self._membership.is_sure() and not self._membership.is_dead
 
     def _run_one(self, executor: Executor, held: Held) -> None:
         self._started += 1
@@ -336,7 +374,8 @@ class Worker:
 
     def _settle_all(self) -> bool:
         """At the end, for as long as the grace lasts. False: what could not be stored runs again after the lease."""
-        deadline, pause = time.monotonic() + conf().SHUTDOWN_GRACE, OUTAGE_FIRST_PAUSE
+        grace = conf().SHUTDOWN_GRACE if self.limits.grace is None else self.limits.grace
+        deadline, pause = time.monotonic() + grace, OUTAGE_FIRST_PAUSE
         while True:
             try:
                 self._settler.exchange(0, self.identity.id)
@@ -373,15 +412,18 @@ class Worker:
         self._claim_is_open = False
 
     def _beat(self) -> None:
-        self._membership.beat(self._state())
+        self._membership.beat(self.report())
+
+    def _keep_alive(self) -> None:
+        self._membership.keep_alive(self.report())
 
     def _report(self) -> None:
-        self.queue.report(self.identity.id, self._state())
+        self.queue.report(self.identity.id, self.report())
 
-    def _state(self) -> WorkerReport:
+    def report(self) -> WorkerReport:
+        """What it does now, for operators."""
         counters = self.counters
-        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return WorkerReport(self._running, counters.completed, counters.failed, usage, self._stopping)
+        return WorkerReport(self._running, counters.completed, counters.failed, rss_kb(), self._stopping)
 
     def _leave(self, is_settled: bool) -> None:
         if is_settled:  # leaving gives leases back at once: not those of jobs that are done

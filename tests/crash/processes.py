@@ -80,7 +80,9 @@ class Stage:
         return process
 
     def worker(self, *options: str, **more: Any) -> subprocess.Popen[str]:
-        return self.start("django", "queue_work", "--backend", self.alias, *options, **more)
+        """A worker that is one process; with `--processes 2`, two and their parent."""
+        several = () if "--processes" in options else ("--processes", "0")
+        return self.start("django", "queue_work", "--backend", self.alias, *several, *options, **more)
 
     def close(self) -> None:
         for process in self._started:

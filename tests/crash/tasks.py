@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -99,6 +100,14 @@ def stubborn(name: str) -> None:
     except BaseException:
         note("swallowed", name)
     time.sleep(60)
+
+
+@task
+def hog(name: str, seconds: int) -> None:
+    """Sleeps without letting go of the GIL: no other thread of its process runs meanwhile."""
+    note("start", name)
+    ctypes.PyDLL(None).sleep(seconds)
+    note("end", name)
 
 
 @task

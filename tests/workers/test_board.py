@@ -56,6 +56,12 @@ def test_what_runs_is_cut_to_size_whatever_it_is(board, text):
     assert seat.slot.report.running in text.replace("\ud800", "") + "\0"
 
 
+def test_a_slot_that_nobody_had_says_nothing(board):
+    slot = board.slots[0]
+    assert (slot.worker, slot.report, slot.deadline, slot.dead) == (None, WorkerReport(), None, None)
+    assert (slot.command, slot.is_lived_in, slot.has_ended, slot.is_free) == (Command.RUN, False, False, True)
+
+
 def test_slots_are_independent(board):
     seats, workers = [seated(board, n) for n in range(3)], [uuid4() for _ in range(3)]
     for seat, worker in zip(seats, workers, strict=True):
@@ -86,13 +92,13 @@ def test_nothing_of_a_life_reaches_the_next(board):
     old.say(WorkerReport("task", 1, 1, 1))
     old.watch(Deadline(1.0, uuid4(), 1))
     old.finishing()
-    old.slot.end(Ending(Cause.STOPPED))
+    old.slot.end(Ending(Cause.END))
     old.slot.bury(old.life)
     new = seated(board)
     old.slot.order(Command.STOP, old.life)  # the heart was slow
     slot = new.slot
     assert (slot.worker, slot.report, slot.deadline) == (None, WorkerReport(), None)
-    assert (slot.command, slot.is_finishing, slot.ending) == (Command.RUN, False, Ending(Cause.OWN))
+    assert (slot.command, slot.is_finishing, slot.ending) == (Command.RUN, False, Ending(Cause.CRASH))
     slot.order(Command.QUIET, new.life)
     assert slot.command is Command.QUIET
 
@@ -131,7 +137,7 @@ def test_a_writer_killed_in_the_middle_of_a_word_leaves_a_whole_one(board, seed)
         assert is_whole(seat.slot.worker)
         seat.join(worker := uuid4())  # and whoever writes next is not held up
         assert seat.slot.worker == worker
-        seat.slot.end(Ending(Cause.OWN))
+        seat.slot.end(Ending(Cause.CRASH))
         seat.slot.bury(seat.life)
 
 

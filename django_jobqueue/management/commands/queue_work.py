@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
-from django_jobqueue.management.arguments import answers_from, doubts_about, names, positive, queue_of
+from django_jobqueue.management.arguments import (
+    answers_from,
+    doubts_about,
+    duration,
+    kibibytes,
+    names,
+    positive,
+    queue_of,
+    seconds,
+    whole,
+)
 from django_jobqueue.queues.base import Queue
-from django_jobqueue.workers.processes import Processes
+from django_jobqueue.workers import child
+from django_jobqueue.workers.background import quick_switches
+from django_jobqueue.workers.board import Seat
+from django_jobqueue.workers.membership import SeatedMembership
+from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
+from django_jobqueue.workers.supervisor import Station, Supervisor
 from django_jobqueue.workers.worker import Limits, Worker
+
+_PER_CHILD = ("max_jobs_per_child", "max_memory_per_child", "max_lifetime")
 
 
 class Command(BaseCommand):
     help = (
-        "Run jobs until told to stop (SIGTERM or Ctrl-C finish the running job; a second one gives it back). "
-        "With several backends each has a process of its own, and the limits are for each."
+        "Run jobs until told to stop (SIGTERM or Ctrl-C finish the running jobs; a second one gives them back). "
+        "A parent with child processes; SIGUSR1 makes them quiet, SIGUSR2 lets them go on."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,45 +50,65 @@ class Command(BaseCommand):
             metavar="ALIAS",
             help="Entry of TASKS (default: default). Several: comma-separated, or the option again.",
         )
+        parser.add_argument(
+            "--processes",
+            type=whole,
+            metavar="N",
+            help="Child processes for each backend. 0: none, run jobs in this process. Default: one for each core, "
+            "1 on SQLite, 0 with --drain, --once, --max-jobs or --autoreload.",
+        )
         end = parser.add_mutually_exclusive_group()
         end.add_argument("--drain", action="store_true", help="Stop when no job is ready.")
         end.add_argument("--once", action="store_true", help="Run one job, if there is one, and stop.")
         parser.add_argument("--max-jobs", type=positive, metavar="N", help="Stop after N jobs.")
+        parser.add_argument("--grace", type=seconds, metavar="S", help="Instead of SHUTDOWN_GRACE, in seconds.")
+        parser.add_argument("--max-jobs-per-child", type=positive, metavar="N", help="Replace a child after N jobs.")
+        parser.add_argument(
+            "--max-memory-per-child", type=kibibytes, metavar="SIZE", help="Replace a child that holds more: 512M, 2G."
+        )
+        parser.add_argument("--max-lifetime", type=duration, metavar="SPAN", help="Replace a child after 12h, 7d.")
         parser.add_argument("--autoreload", action="store_true", help="Restart when code changes. For development.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        is_supervised = _is_supervised(options)
         if options["autoreload"]:  # which has signal handlers of its own
             return super().execute(*args, **options)
-        self.signals = Processes() if len(_aliases(options)) > 1 else StopSignals()
+        self.signals = (Supervisor if is_supervised else StopSignals)(options["grace"])
         with self.signals:  # before the system checks, which take a while
             return super().execute(*args, **options)
 
     def handle(self, **options: Any) -> None:
         queues = [queue_of(alias) for alias in _aliases(options)]
-        chosen = names(options["queues"])
-        limits = Limits(
-            drain=options["drain"] or options["once"],
-            max_jobs=1 if options["once"] else options["max_jobs"],
-        )
+        chosen, limits = names(options["queues"]), _limits(options)
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
-        works = {queue.alias: partial(self.work, queue, chosen, limits, options["verbosity"]) for queue in queues}
         if options["autoreload"]:
             run_with_autoreload(Worker(queues[0], chosen, limits))
         elif isinstance(self.signals, StopSignals):
-            with answers_from(queues[0]):
-                works[queues[0].alias](self.signals)
-        elif failed := self.signals.run(works, has_end=limits.has_end):
-            raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
+            with answers_from(queues[0]), quick_switches():
+                worker = Worker(queues[0], chosen, limits)
+                self.sum_up(worker, self.signals.run(worker), options["verbosity"])
+        else:
+            stations = [
+                Station(queue, partial(self.work, queue, chosen, options), _children(queue, options))
+                for queue in queues
+            ]
+            if failed := self.signals.run(stations, has_end=limits.has_end):
+                raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
 
-    def work(self, queue: Queue, chosen: list[str], limits: Limits, verbosity: int, signals: StopSignals) -> None:
-        """One worker in this process, to its end."""
-        worker = Worker(queue, chosen, limits)
-        counters = signals.run(worker)
+    def work(self, queue: Queue, chosen: list[str], options: dict[str, Any], signals: StopSignals, seat: Seat) -> None:
+        """One worker in a child process, to its end."""
+        membership = SeatedMembership(queue, tuple(chosen), seat)
+        worker = Worker(queue, chosen, _limits(options, is_child=True), membership=membership, watch=seat.watch)
+        lifetime = options["max_lifetime"]
+        limits = child.ChildLimits(options["max_memory_per_child"], lifetime and lifetime.total_seconds())
+        counters = child.run(worker, seat, signals, limits)
+        self.sum_up(worker, counters, options["verbosity"], f" ({queue.alias})")
+
+    def sum_up(self, worker: Worker, counters: Counters, verbosity: int, where: str = "") -> None:
         if verbosity > 0:
             done = {move.value: count for move, count in counters.by_move.items() if count}
             words = ", ".join(f"{count} {name}" for name, count in done.items()) or "nothing to do"
-            where = f" ({queue.alias})" if isinstance(self.signals, Processes) else ""
             self.stdout.write(f"{worker.identity.name}{where}: {words}")
 
 
@@ -77,7 +116,46 @@ def _aliases(options: dict[str, Any]) -> list[str]:
     given = options["backend"] or ["default"]
     aliases = names(given) if isinstance(given, str) else given  # a string comes from `call_command`
     if repeated := [alias for n, alias in enumerate(aliases) if alias in aliases[:n]]:
-        raise CommandError(f"--backend names {repeated[0]!r} twice; for more workers start the command again.")
+        raise CommandError(f"--backend names {repeated[0]!r} twice; for more workers use --processes.")
     if options["autoreload"] and len(aliases) > 1:
         raise CommandError("--autoreload works with one backend at a time.")
     return aliases
+
+
+def _limits(options: dict[str, Any], is_child: bool = False) -> Limits:
+    most = 1 if options["once"] else options["max_jobs"]
+    return Limits(
+        drain=options["drain"] or options["once"],
+        max_jobs=most or (options["max_jobs_per_child"] if is_child else None),
+        grace=options["grace"],
+    )
+
+
+def _is_supervised(options: dict[str, Any]) -> bool:
+    """Whether there are child processes. CommandError for what makes no sense together."""
+    several, processes, has_end = len(_aliases(options)) > 1, options["processes"], _limits(options).has_end
+    per_child = [f"--{name.replace('_', '-')}" for name in _PER_CHILD if options[name] is not None]
+    if options["autoreload"] and processes:
+        raise CommandError("--autoreload works without child processes.")
+    if several and processes == 0:
+        raise CommandError("Several backends need child processes: --processes 0 works with one.")
+    if processes and processes > 1 and (options["once"] or options["max_jobs"]):
+        raise CommandError("--once and --max-jobs count the jobs of one process: use them without --processes.")
+    if per_child and (has_end or processes == 0 or options["autoreload"]):
+        raise CommandError(f"{per_child[0]} is for child processes that run until told to stop.")
+    if processes is None:
+        return several or not (has_end or options["autoreload"] or not hasattr(os, "fork"))
+    return bool(processes)
+
+
+def _children(queue: Queue, options: dict[str, Any]) -> int:
+    """How many a store gets. SQLite has one writer at a time, so more would mostly wait for each other."""
+    if options["processes"]:
+        return int(options["processes"])
+    is_sqlite = not queue.store and connections[queue.database].vendor == "sqlite"
+    return 1 if is_sqlite or _limits(options).has_end else _cores()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,7 @@ OURS = System(
     apps=("django_jobqueue",),
     backend="django_jobqueue.backends.DatabaseBackend",
     drain=("queue_work", "--drain", "-v", "0"),
-    serve=("queue_work", "-v", "0"),
+    serve=("queue_work", "--processes", "0", "-v", "0"),
 )
 OURS_ON_REDIS = {
     record: replace(

@@ -41,7 +41,8 @@ class Pair:
         return self.start_command("--backend", "default", "--backend", self.other.alias, *options, **more)
 
     def start_command(self, *options, **more):
-        parent = self.other.start("django", "queue_work", *options, new_session=True, **more)
+        single = () if "--processes" in options else ("--processes", "1")
+        parent = self.other.start("django", "queue_work", *single, *options, new_session=True, **more)
         self._parents.append(parent.pid)
         return parent
 
@@ -105,7 +106,7 @@ def test_each_store_has_a_process_of_its_own_and_a_line_in_the_summary(open_pair
     code, out, err = finish(pair.start("--drain"))
     assert code == 0, err
     assert pair.outcomes() == [{"completed": 5}, {"completed": 5}]
-    assert sorted(re.sub(r"^.*:\d+ ", "", line) for line in out.splitlines()) == sorted(
+    assert sorted(re.sub(r"^.*:\d+/1 ", "", line) for line in out.splitlines()) == sorted(
         [f"({name}): 5 completed" for name in ("default", alias)]
     )
     by_process = Counter((line.pid, line.name.split("-")[0]) for line in pair.other.lines("end"))
@@ -281,8 +282,8 @@ from tests.crash.settings import *
 
 @register
 def shortens_the_last_wait(app_configs, **kwargs):
-    from django_jobqueue.workers import processes
-    processes.JOIN_SECONDS = 0.3
+    from django_jobqueue.workers import child
+    child.JOIN_SECONDS = 0.3
     return []
 """
 
@@ -370,7 +371,7 @@ def test_a_drain_of_one_store_that_is_down_says_so_in_a_sentence(open_pair):
     with servers.DurableRedis() as server:
         pair = open_pair(server=server.url)
         server.kill()
-        code, _, err = finish(pair.start_command("--backend", "redis", "--drain"))
+        code, _, err = finish(pair.start_command("--backend", "redis", "--processes", "0", "--drain"))
     assert code == 1
     assert "CommandError: The store 'redis'" in err
     assert "Traceback" not in err

@@ -1,0 +1,156 @@
+"""The heart: one process beside the children, which speaks with the stores for all of them.
+
+It sends their heartbeats, so a job that never lets go of the GIL keeps its lease; it takes back what a dead child held,
+passes on what operators want, and reclaims what workers of other hosts have left. Each store has two threads: what a
+reclaim waits for must not hold up a heartbeat, and a store that hangs must not hold up the others.
+
+It may die at any point. Before a heartbeat: the children notice in time and send their own. In the middle of a burial:
+the slot stays unburied, and the next heart does it again, which changes nothing twice. Its parent starts it again, and
+it ends when that is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from django_jobqueue.exceptions import STORE_ERRORS
+from django_jobqueue.queues.base import Queue
+from django_jobqueue.workers.background import Chore
+from django_jobqueue.workers.board import Board, Slot
+from django_jobqueue.workers.burial import bury
+from django_jobqueue.workers.hygiene import close_connections
+from django_jobqueue.workers.memory import rss_kb
+from django_jobqueue.workers.orders import orders
+
+logger = logging.getLogger("django_jobqueue.worker")
+
+TICK = 0.25
+"""Seconds between two looks at the board."""
+ASK_SECONDS = 1.0
+"""Between two looks at what operators want."""
+
+
+def live(board: Board, queues: Sequence[Queue], lifeline: tuple[int, int], signals: set[signal.Signals]) -> None:
+    """The whole life of the heart. It ends when the parent does: signals to the group are the children's business."""
+    watched, held = lifeline
+    os.close(held)
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    chores: list[Chore] = [kind(board, queue) for queue in queues for kind in (Beats, Rounds)]
+    for chore in chores:
+        chore.start()
+    while not select.select([watched], [], [], TICK)[0]:
+        board.heart_beat_at = time.monotonic()
+    _end(chores)
+
+
+def _end(chores: Sequence[Chore]) -> None:
+    """All at once: one that is stuck must not keep another from its last round."""
+    ends = [threading.Thread(target=chore.stop, daemon=True) for chore in chores]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join()
+
+
+class Beats(Chore):
+    """The heartbeats of one store's children: three per lease, and one at once for who has just joined or stops."""
+
+    first_pause = 0.0
+
+    def __init__(self, board: Board, queue: Queue) -> None:
+        super().__init__(f"jobqueue-heart-{queue.alias}", TICK)
+        self._slots = list(board.of(queue.alias))
+        self._queue = queue
+        self._every = min(10.0, queue.lease / 3)
+        self._next: dict[tuple[UUID, bool], float] = {}
+
+    def once(self) -> None:
+        seen = {}
+        for slot in self._slots:
+            worker, report = slot.worker, slot.report
+            if worker is None or not slot.is_lived_in:
+                continue
+            key = worker, report.stopping
+            if time.monotonic() >= self._next.get(key, 0.0):
+                self._beat(slot, worker)
+                self._next[key] = time.monotonic() + self._every
+            seen[key] = self._next[key]
+        self._next = seen
+
+    def _beat(self, slot: Slot, worker: UUID) -> None:
+        report = slot.report
+        report = report._replace(rss_kb=rss_kb(slot.pid) or report.rss_kb)
+        asked = time.monotonic()
+        if self._queue.heartbeat(worker, report):
+            slot.alive_until = asked + self._queue.lease
+        elif slot.worker == worker:  # else it has just left
+            slot.dead = worker
+
+
+class Rounds(Chore):
+    """What else one store is asked: all that may wait for a lock."""
+
+    first_pause = 0.0
+
+    def __init__(self, board: Board, queue: Queue) -> None:
+        super().__init__(f"jobqueue-rounds-{queue.alias}", TICK)
+        self._slots = list(board.of(queue.alias))
+        self._queue = queue
+        self._report_every = min(10.0, queue.lease / 3)
+        self._next_orders = self._next_report = 0.0
+        self._next_reclaim = time.monotonic() + self._report_every
+
+    def once(self) -> None:
+        self._bury()
+        now = time.monotonic()
+        if now >= self._next_orders:
+            self._next_orders = now + ASK_SECONDS
+            self._ask_for_orders()
+        if self._queue.reports_apart and now >= self._next_report:
+            self._next_report = now + self._report_every
+            self._report()
+        if now >= self._next_reclaim:
+            # Jitter, so that hosts started together don't all sweep at the same moment.
+            self._next_reclaim = now + min(5.0, self._queue.lease / 3) * random.uniform(0.5, 1.0)  # noqa: S311
+            self._reclaim()
+
+    def run(self) -> None:
+        super().run()
+        try:
+            self._bury()  # children that died at last
+        except STORE_ERRORS as error:
+            logger.warning("The store did not answer (%s); the last leases end by themselves.", error)
+        finally:
+            close_connections()
+
+    def _bury(self) -> None:
+        for slot in self._slots:
+            if slot.has_ended:
+                bury(self._queue, slot)
+
+    def _ask_for_orders(self) -> None:
+        lives = {worker: (slot, slot.life) for slot in self._slots if slot.is_lived_in and (worker := slot.worker)}
+        for worker, command in orders(self._queue, list(lives)).items():
+            slot, life = lives[worker]
+            slot.order(command, life)
+
+    def _report(self) -> None:
+        for slot in self._slots:
+            if slot.is_lived_in and (worker := slot.worker) is not None:
+                report = slot.report
+                self._queue.report(worker, report._replace(rss_kb=rss_kb(slot.pid) or report.rss_kb))
+
+    def _reclaim(self) -> None:
+        moved = self._queue.reclaim()
+        if moved:
+            logger.warning("Took %d jobs back from workers that died.", moved)

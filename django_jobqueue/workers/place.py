@@ -1,0 +1,67 @@
+"""A place for a child, as the parent sees it: the process that has it now, and when to start the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+
+from django_jobqueue.workers.board import Cause, Ending, Slot
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 4.0
+"""Before a process is started again. A store that is back after an outage has its workers within five seconds."""
+STEADY_SECONDS = 10.0
+"""A process that has lived for so long begins with the first pause again."""
+
+
+class Place:
+    """`alias` is the store that it serves; empty for the heart's own place."""
+
+    def __init__(self, alias: str = "", number: int = 0) -> None:
+        self.alias = alias
+        self.number = number
+        self.process: BaseProcess | None = None
+        self.slot: Slot | None = None
+        self.start_at: float | None = 0.0
+        """On the monotonic clock; None when it has ended for good."""
+        self.has_failed = False
+        self.ending = Ending(Cause.CRASH)
+        """What to say of the process when it is gone, as far as it is known before."""
+        self.started_at = 0.0
+        self._pause = FIRST_PAUSE
+
+    @property
+    def is_due(self) -> bool:
+        return self.process is None and self.start_at is not None and time.monotonic() >= self.start_at
+
+    @property
+    def deadline_at(self) -> float | None:
+        """When its job must have ended."""
+        deadline = self.slot.deadline if self.slot is not None and self.process is not None else None
+        return None if deadline is None else deadline.at
+
+    def started(self, process: BaseProcess) -> None:
+        self.process, self.started_at, self.ending = process, time.monotonic(), Ending(Cause.CRASH)
+
+    def ended(self, again: bool, at_once: bool = False) -> float:
+        """Its process is gone. When `again`, gives how long to wait for the next: ever longer, to `LONGEST_PAUSE`."""
+        now, pause = time.monotonic(), 0.0
+        if now - self.started_at >= STEADY_SECONDS or at_once:
+            self._pause = FIRST_PAUSE
+        if not at_once:
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        self.process = self.slot = None
+        self.start_at = now + pause if again else None
+        return pause
+
+    def kill(self, ending: Ending) -> None:
+        self.ending = ending
+        self.send(signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        if self.process is not None and self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)

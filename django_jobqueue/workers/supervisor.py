@@ -1,0 +1,236 @@
+"""One command, several workers: a parent with child processes, and a heart that speaks with the stores for them.
+
+The parent runs no jobs, has no connection and no thread. So it can fork at any time, and a store that hangs can't keep
+it from its work: start children, start dead ones again, kill one whose job is past its deadline, pass signals on. What
+has become of a child it writes on the board, for the heart to bury. When the parent dies, however it dies, the children
+drain and the heart ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any, NamedTuple, Self
+
+from django_jobqueue.conf import conf
+from django_jobqueue.queues.base import Queue
+from django_jobqueue.workers import child, heart
+from django_jobqueue.workers.background import JOIN_SECONDS
+from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, Slot
+from django_jobqueue.workers.hygiene import close_before_fork
+from django_jobqueue.workers.place import Place
+from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS
+
+logger = logging.getLogger("django_jobqueue.worker")
+
+LOOK_SECONDS = 0.25
+"""How often to look without being told: for deadlines, and because a process that a job has forked may keep a child's
+sentinel open."""
+LAST_SECONDS = 5.0
+"""How long an interrupted job may take to end, before its process is killed."""
+FROZEN_SECONDS = 20.0
+"""A heart that has not been heard for so long is replaced."""
+
+
+class Station(NamedTuple):
+    """A store, what its children do, and how many they are."""
+
+    queue: Queue
+    work: child.Work
+    children: int = 1
+
+
+class Supervisor:
+    """The parent. The first signal drains all children, the second interrupts their jobs. `grace`: as `StopSignals`.
+
+    Entered early, like `StopSignals`: a signal that comes before there are children is not lost.
+    """
+
+    def __init__(self, grace: float | None = None) -> None:
+        self._grace = grace
+        self._places: list[Place] = []
+        self._heart = Place()
+        self._board = Board([])
+        self._wish = Command.RUN
+        self._told = 0
+        self._give_up_at = 0.0
+        self._lifeline = (-1, -1)
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._on_stop)
+            for number in QUIET_SIGNALS:
+                self._previous[number] = signal.signal(number, self._on_quiet)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def grace(self) -> float:
+        return conf().SHUTDOWN_GRACE if self._grace is None else self._grace
+
+    def run(self, stations: Sequence[Station], has_end: bool = False) -> list[str]:
+        """Have each station served until told to stop; with `has_end`, until all children have ended by themselves.
+
+        Gives the stores whose children have failed: only with `has_end`, for else they are started again.
+        `RuntimeError` where processes can't be forked.
+        """
+        context = _fork_context()
+        self._stations = {station.queue.alias: station for station in stations}
+        self._places = [Place(one.queue.alias, n + 1) for one in stations for n in range(one.children)]
+        self._board = Board([one.queue.alias for one in stations for _ in range(2 * one.children + 2)])
+        self._board.wish = self._wish
+        self._lifeline = os.pipe()
+        try:
+            while self._goes_on():
+                self._start_due(context)
+                self._wait()
+                self._reap(has_end)
+                self._kill_overdue()
+        finally:
+            for end in self._lifeline:  # whatever happened here: now the children end, and the heart
+                os.close(end)
+            self._end_heart()
+        return sorted({place.alias for place in self._places if place.has_failed})
+
+    def _goes_on(self) -> bool:
+        if self._told:
+            return any(place.process is not None for place in self._places)
+        return any(place.process is not None or place.start_at is not None for place in self._places)
+
+    # -- starting ----------------------------------------------------------------------------------------------------
+
+    def _start_due(self, context: Any) -> None:
+        for place in [self._heart, *self._places]:
+            if not place.is_due:
+                continue
+            slot = self._board.free(place.alias)
+            if slot is None and place is not self._heart:  # the heart can't bury its dead: the store is away
+                place.start_at = time.monotonic() + LOOK_SECONDS
+                continue
+            with _no_signals():  # between the look and the fork, and in the child until it has handlers of its own
+                if self._told and place is not self._heart:
+                    return
+                close_before_fork()
+                if slot is None:
+                    self._start_heart(context)
+                else:
+                    self._start_child(context, place, slot)
+
+    def _start_child(self, context: Any, place: Place, slot: Slot) -> None:
+        slot.open()
+        name = f"{socket.gethostname()}:{os.getpid()}/{place.number}"
+        work, seat = self._stations[place.alias].work, Seat(slot, self._board, name)
+        life = (place.alias, work, seat, self._lifeline, self.grace)
+        process = context.Process(target=child.live, args=life, name=f"{place.alias}/{place.number}")
+        place.slot = slot
+        process.start()
+        slot.born(process.pid)
+        place.started(process)
+
+    def _start_heart(self, context: Any) -> None:
+        queues = [station.queue for station in self._stations.values()]
+        self._board.heart_beat_at = time.monotonic()
+        life = (self._board, queues, self._lifeline, child.SIGNALS)
+        process = context.Process(target=heart.live, args=life, name="heart")
+        process.start()
+        self._heart.started(process)
+
+    # -- watching ----------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        now, places = time.monotonic(), [self._heart, *self._places]
+        sentinels = [place.process.sentinel for place in places if place.process is not None]
+        moments = [place.start_at for place in places if place.process is None and place.start_at is not None]
+        moments += [place.deadline_at for place in self._places if place.deadline_at is not None]
+        wait(sentinels, min([LOOK_SECONDS, *(max(0.0, moment - now) for moment in moments)]))
+
+    def _reap(self, has_end: bool) -> None:
+        for place in self._places:
+            code = None if place.process is None else place.process.exitcode
+            if code is not None and place.slot is not None:
+                self._reap_child(place, place.slot, code, has_end)
+        if self._heart.process is not None and (code := self._heart.process.exitcode) is not None:
+            pause = self._heart.ended(again=True)
+            logger.warning("The heart %s; again in %.2f s.", _how(code), pause)
+
+    def _reap_child(self, place: Place, slot: Slot, code: int, has_end: bool) -> None:
+        was_busy, was_sent_away = slot.report.completed + slot.report.failed > 0, slot.command is Command.STOP
+        again = not self._told and (code < 0 or not has_end) and not was_sent_away
+        place.has_failed = has_end and code > 0 and not self._told
+        slot.end(Ending(Cause.END) if code == 0 else place.ending)
+        # One that ended at a limit is replaced at once, and so is one whose job has had all its time.
+        pause = place.ended(again, at_once=code == 0 and was_busy)
+        if again and code:
+            logger.warning("The worker of %r %s; again in %.2f s.", place.alias, _how(code), pause)
+        elif code:
+            logger.error("The worker of %r %s.", place.alias, _how(code))
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        if self._heart.process is not None and now - self._board.heart_beat_at > FROZEN_SECONDS:
+            logger.error("The heart is stuck.")
+            self._board.heart_beat_at = now  # once is enough
+            self._heart.send(signal.SIGKILL)
+        for place in self._places:
+            if place.process is not None and place.slot is not None:
+                self._kill_if_overdue(place, place.slot, now)
+
+    def _kill_if_overdue(self, place: Place, slot: Slot, now: float) -> None:
+        if self._told and now >= self._give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
+            place.kill(Ending(Cause.END))
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._told += 1
+        if self._told <= 2:
+            self._give_up_at = time.monotonic() + LAST_SECONDS + (self.grace if self._told == 1 else 0.0)
+        for place in self._places:
+            place.send(signal.SIGTERM if self._told == 1 else HURRY_SIGNAL)
+
+    def _on_quiet(self, number: int, frame: FrameType | None) -> None:
+        self._wish = Command.QUIET if number == QUIET_SIGNAL else Command.RUN
+        if self._places:
+            self._board.wish = self._wish
+
+    def _end_heart(self) -> None:
+        """It has buried the last children by then, or their leases end by themselves."""
+        if self._heart.process is not None:
+            self._heart.process.join(JOIN_SECONDS)
+            self._heart.send(signal.SIGKILL)
+            self._heart.process.join()
+
+
+def _fork_context() -> Any:
+    try:
+        return multiprocessing.get_context("fork")
+    except ValueError:
+        raise RuntimeError("This system can't fork processes: use --processes 0, once for each backend.") from None
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """Signals that come inside wait until it is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, child.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

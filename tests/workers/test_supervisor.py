@@ -1,0 +1,212 @@
+"""`queue_work --processes N`: a parent, its heart and its children, and every way in which they may end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.crash import tasks
+from tests.crash.fixtures import POSTGRES, REDIS, SQLITE
+from tests.crash.processes import terminate
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")]
+on_most = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, REDIS])
+on_servers = pytest.mark.parametrize("alias", [POSTGRES, REDIS])
+on_postgres = pytest.mark.parametrize("alias", [POSTGRES])
+
+
+@pytest.fixture
+def crew(open_stage):
+    """`crew("--grace", "2", lease=…)`: a store, and one command whose whole group ends with the test."""
+    parents = []
+
+    def start(*options, lease=30.0, processes=2, settings="", **more):
+        stage = open_stage(lease)
+        if settings:
+            (stage.directory / "own_settings.py").write_text(settings)
+            path = os.pathsep.join([str(stage.directory), os.getcwd()])
+            more |= {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": path}
+        words = ("--backend", stage.alias, "--processes", str(processes), *options)
+        parents.append(stage.start("django", "queue_work", *words, new_session=True, **more))
+        return stage, parents[0]
+
+    yield start
+    for parent in parents:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+def processes_of(parent):
+    """The heart, which is started first, and the children: pids in the order of their start."""
+    return [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+
+
+def exists(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+def both_at_work(stage):
+    """Two jobs that run at the same time, in two children: their lines in the ledger."""
+    gate = stage.directory / "gate"
+    for n in range(2):
+        stage.push(tasks.gated, f"slow{n}", str(gate))
+    return gate, stage.wait_for("start", count=2)
+
+
+# children
+
+
+@on_most
+def test_children_share_the_work_and_are_workers_with_names_of_their_own(crew):
+    stage, parent = crew()
+    gate, lines = both_at_work(stage)
+    assert len({line.pid for line in lines}) == 2
+    wait_until(lambda: stage.workers("running") == 2, "both are known")
+    gate.touch()
+    code, out, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes() == {"completed": 2}
+    assert {re.search(r"/(\d) ", line)[1] for line in out.splitlines()} == {"1", "2"}
+    assert re.search(rf":{parent.pid}/1 \({stage.alias}\): ", out)
+    assert stage.workers("running", "stopping", "dead") == 0
+    assert stage.leases() == 0
+
+
+@on_servers
+def test_the_parent_has_no_thread_and_no_socket(crew):
+    stage, parent = crew()
+    _, lines = both_at_work(stage)
+    assert sockets(parent.pid) == set()
+    assert sockets(lines[0].pid)  # else this would see nothing anywhere
+    wait_until(lambda: sockets(processes_of(parent)[0]), "the heart speaks with the store")
+    assert len(list(Path(f"/proc/{parent.pid}/task").iterdir())) == 1
+
+
+def sockets(pid):
+    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if int(file.name) > 2]
+    return {link for link in links if link.startswith("socket:")}
+
+
+# a child dies
+
+
+@on_most
+def test_what_a_killed_child_held_is_taken_back_long_before_its_lease_ends(crew):
+    stage, parent = crew(lease=3_600.0)
+    gate, lines = both_at_work(stage)
+    os.kill(lines[0].pid, signal.SIGKILL)
+    again = stage.wait_for("start", lines[0].name, count=2)[1]
+    gate.touch()
+    wait_until(stage.is_settled)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes() == {"completed": 2, "lost": 1}
+    assert "Took 1 jobs back" in err
+    assert again.pid != lines[0].pid
+
+
+@on_most
+def test_a_job_that_kills_its_child_again_and_again_is_buried_by_its_budget(crew):
+    stage, parent = crew(lease=3_600.0)
+    job_id = stage.push(tasks.killer, "killer")
+    stage.push(tasks.work, "innocent")
+    wait_until(stage.is_settled, seconds=30)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.dead()[job_id].reason == "worker_lost"
+    assert stage.names("start").count("killer") == 3
+    assert stage.names("end") == ["innocent"]
+
+
+# the heart
+
+
+@on_servers
+def test_a_job_that_never_lets_go_of_the_gil_keeps_its_lease(crew):
+    stage, parent = crew(lease=1.5)
+    job_id = stage.push(tasks.hog, "hog", 5)
+    stage.wait_for("end", "hog")
+    wait_until(stage.is_settled)
+    terminate(parent)
+    assert stage.names("start") == ["hog"]
+    assert stage.outcomes(job_id) == {"completed": 1}
+
+
+@on_most
+def test_without_its_heart_a_child_keeps_itself_alive_and_the_heart_is_replaced(crew):
+    stage, parent = crew(lease=1.5)
+    gate, lines = both_at_work(stage)
+    killed = 0
+    for _ in range(4):  # until more than a lease has passed
+        heart = processes_of(parent)
+        heart = next(pid for pid in heart if pid not in {line.pid for line in lines})
+        os.kill(heart, signal.SIGKILL)
+        killed += 1
+        wait_until(lambda heart=heart: not exists(heart) and len(processes_of(parent)) == 3, "another heart")
+    gate.touch()
+    wait_until(stage.is_settled)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert err.count("The heart was killed by SIGKILL") == killed
+    assert stage.outcomes() == {"completed": 2}
+
+
+# the parent dies
+
+
+@on_most
+def test_orphans_drain_and_keep_their_leases_meanwhile(crew):
+    stage, parent = crew(lease=1.0)
+    gate, lines = both_at_work(stage)
+    stage.push(tasks.work, "later")
+    heart = processes_of(parent)[0]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not exists(heart), "the heart has ended")
+    rival = stage.worker()
+    stage.wait_for("end", "later")  # so the rival is at work, and would take what it may
+    joined = lines[0].time
+    wait_until(lambda: time.monotonic() > joined + 4.0, "several leases")
+    gate.touch()
+    wait_until(stage.is_settled)
+    terminate(rival)
+    assert stage.outcomes() == {"completed": 3}
+    wait_until(lambda: not any(exists(line.pid) for line in lines))
+    assert stage.leases() == 0
+
+
+# stopping
+
+
+@on_most
+def test_a_job_that_will_not_end_costs_its_process_and_no_attempt(crew):
+    stage, parent = crew("--grace", "0.2", lease=3_600.0, settings=IMPATIENT)
+    stage.push(tasks.deaf, "mule")
+    stage.wait_for("start", "mule")
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.leases() == 0
+    assert stage.live() == 1
+    assert not stage.outcomes()
+    assert not stage.attempts_burnt()
+    assert stage.workers("running", "stopping") == 0
+
+
+IMPATIENT = """
+from django.core.checks import register
+from tests.crash.settings import *
+
+@register
+def shortens_the_last_wait(app_configs, **kwargs):
+    from django_jobqueue.workers import supervisor
+    supervisor.LAST_SECONDS = 0.3
+    return []
+"""
