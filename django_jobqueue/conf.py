@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import lru_cache
 from math import inf
@@ -18,6 +19,10 @@ class Conf:
 
     RETRY: Any = None
     """The retry strategy of tasks without one of their own. None: `ExponentialBackoff(max_attempts=3)`."""
+    TIMEOUT: float | None = None
+    """How long a job of a task without a timeout of its own, and of a queue without one, may run. None: for ever."""
+    QUEUES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is special to a queue, by its name: keys of `QUEUE_OPTIONS`. See `lifecycle.policy`."""
     CRASH_BUDGET: int = 3
     """How many workers a job may bring down before it is a dead letter (`worker_lost`)."""
     MAX_PAYLOAD_BYTES: int = 262_144
@@ -37,6 +42,8 @@ class Conf:
     """How long a stopping worker lets its running job finish."""
     KILL_AFTER: float = 5.0
     """How long a job may go on after its timeout was raised in it, before its process is killed."""
+    AUTOSCALE_TARGET: float = 10.0
+    """How long jobs should wait at most: what `queue_work --autoscale` works for."""
 
 
 _POSITIVE = {
@@ -50,7 +57,12 @@ _POSITIVE = {
     "FLUSH_SECONDS",
     "SHUTDOWN_GRACE",
     "KILL_AFTER",
+    "AUTOSCALE_TARGET",
 }
+QUEUE_OPTIONS = ("profile", "timeout", "retry", "prefetch", "memory_mb", "concurrency")
+"""Keys of an entry of `QUEUES`. `timeout` in seconds; `prefetch` and `concurrency` are numbers of jobs."""
+PROFILES = ("api", "pipeline", "ml")
+"""Ready-made entries of `QUEUES`, for its key `profile`."""
 BACKEND_OPTIONS = {"database", "lease"}
 """OPTIONS of `DatabaseBackend`."""
 REDIS_OPTIONS = BACKEND_OPTIONS | {"connection", "url", "connection_factory", "record", "on_commit", "prefix"}
@@ -66,7 +78,7 @@ ON_COMMIT = ("outbox", "on_commit", "immediate")
 def conf() -> Conf:
     """The project's settings over the defaults. Unknown keys are left to `manage.py check`, not raised here."""
     given = getattr(settings, "JOBQUEUE", None) or {}
-    known = {field.name for field in fields(Conf)}
+    known = {one.name for one in fields(Conf)}
     return Conf(**{key: value for key, value in given.items() if key in known})
 
 
@@ -74,7 +86,8 @@ def problems(given: Any) -> list[str]:
     """What is wrong with a `JOBQUEUE` dictionary, in sentences."""
     if not isinstance(given, dict):
         return [f"JOBQUEUE must be a dictionary, not {type(given).__name__}."]
-    known = {field.name: field.default for field in fields(Conf)}
+    defaults = Conf()
+    known = {one.name: getattr(defaults, one.name) for one in fields(Conf)}
     found = [unknown_key("JOBQUEUE", key, known) for key in given if key not in known]
     for key in sorted(known.keys() & given.keys()):
         found += _wrong_value(key, given[key], known[key])
@@ -82,19 +95,55 @@ def problems(given: Any) -> list[str]:
 
 
 def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
+    where = f"JOBQUEUE[{key!r}]"
     if key == "RETRY":
-        is_strategy = hasattr(value, "should_retry") and hasattr(value, "delay") and not isinstance(value, type)
-        fits = value is None or is_strategy
-        return (
-            [] if fits else [f"JOBQUEUE['RETRY'] must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
-        )
+        return [] if value is None else _no_strategy(where, value)
+    if key == "TIMEOUT":
+        return [] if value is None else _no_number(where, value, (int, float))
+    if key == "QUEUES":
+        return _wrong_queues(where, value)
     if isinstance(default, bool):
-        return [] if isinstance(value, bool) else [f"JOBQUEUE[{key!r}] must be True or False, not {value!r}."]
-    kinds = (int,) if isinstance(default, int) else (int, float)
+        return [] if isinstance(value, bool) else [f"{where} must be True or False, not {value!r}."]
+    return _no_number(where, value, (int,) if isinstance(default, int) else (int, float), key in _POSITIVE)
+
+
+def _wrong_queues(where: str, given: Any) -> list[str]:
+    if not isinstance(given, Mapping):
+        return [f"{where} must be a dictionary by names of queues, not {type(given).__name__}."]
+    found = []
+    for name, options in given.items():
+        here = f"{where}[{name!r}]"
+        if not isinstance(name, str) or not isinstance(options, Mapping):
+            found.append(f"{here} must be a dictionary by the name of a queue, not {options!r:.60}.")
+            continue
+        found += [unknown_key(here, key, QUEUE_OPTIONS) for key in options if key not in QUEUE_OPTIONS]
+        for key in QUEUE_OPTIONS:
+            if key in options:
+                found += _wrong_queue_option(f"{here}[{key!r}]", key, options[key])
+    return found
+
+
+def _wrong_queue_option(where: str, key: str, value: Any) -> list[str]:
+    if key == "profile":
+        known = ", ".join(map(repr, PROFILES))
+        return [] if value in PROFILES else [f"{where} is none of the profiles {known}: {value!r}."]
+    if key == "retry":
+        return _no_strategy(where, value)
+    return _no_number(where, value, (int, float) if key == "timeout" else (int,))
+
+
+def _no_strategy(where: str, value: Any) -> list[str]:
+    if hasattr(value, "should_retry") and hasattr(value, "delay") and not isinstance(value, type):
+        return []
+    return [f"{where} must be a retry strategy such as ExponentialBackoff(), not {value!r}."]
+
+
+def _no_number(where: str, value: Any, kinds: tuple[type, ...], positive: bool = True) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, kinds):
-        return [f"JOBQUEUE[{key!r}] must be a {'whole ' if kinds == (int,) else ''}number, not {value!r}."]
-    if key in _POSITIVE and not 0 < value < inf:
-        return [f"JOBQUEUE[{key!r}] must be greater than zero, and finite, not {value!r}."]
+        return [f"{where} must be a {'whole ' if kinds == (int,) else ''}number, not {value!r}."]
+    number: Any = value
+    if positive and not 0 < number < inf:
+        return [f"{where} must be greater than zero, and finite, not {value!r}."]
     return []
 
 

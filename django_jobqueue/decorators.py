@@ -131,7 +131,7 @@ def job_fields(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
         "queue": task.queue_name,
         "priority": int(task.priority),
         "run_after": _aware(task.run_after),
-        "max_attempts": retry_strategy(getattr(task, "retry", None)).max_attempts,
+        "max_attempts": retry_strategy(getattr(task, "retry", None), task.queue_name).max_attempts,
         "timeout": getattr(task, "timeout", None),
         "unique_key": getattr(task, "unique_key", None),
         "concurrency_key": getattr(task, "concurrency_key", ""),

@@ -11,7 +11,10 @@ from django_jobqueue import ExponentialBackoff, NoRetry
 from django_jobqueue.conf import Conf, conf, problems, unknown_key
 
 WHOLE = ["CRASH_BUDGET", "MAX_PAYLOAD_BYTES", "MAX_RESULT_BYTES", "MAX_ERROR_CHARS", "PREFETCH_MAX"]
-SECONDS = ["POLL_INTERVAL", "PREFETCH_SECONDS", "FLUSH_SECONDS", "SHUTDOWN_GRACE", "KILL_AFTER"]
+SECONDS = [
+    *("POLL_INTERVAL", "PREFETCH_SECONDS", "FLUSH_SECONDS", "SHUTDOWN_GRACE", "KILL_AFTER", "AUTOSCALE_TARGET"),
+    "TIMEOUT",
+]
 
 
 def test_without_the_setting_everything_has_its_default(settings):
@@ -43,11 +46,11 @@ def test_an_unknown_key_is_for_check_to_tell_not_for_enqueue_to_choke_on(setting
 
 def test_the_defaults_are_without_problems():
     assert problems({}) == []
-    assert problems({field.name: field.default for field in fields(Conf)}) == []
+    assert problems({field.name: getattr(Conf(), field.name) for field in fields(Conf)}) == []
 
 
 def test_every_number_is_tested_here():
-    others = {"RETRY", "NOTIFY"}
+    others = {"RETRY", "NOTIFY", "QUEUES"}
     assert {field.name for field in fields(Conf)} == {*WHOLE, *SECONDS, *others}
 
 
@@ -59,7 +62,7 @@ class TestProblems:
 
     def test_or_lists_them_all(self):
         (text,) = problems({"xyz": 3})
-        assert text.startswith("JOBQUEUE has no key 'xyz'. Known: CRASH_BUDGET, FLUSH_SECONDS, ")
+        assert text.startswith("JOBQUEUE has no key 'xyz'. Known: AUTOSCALE_TARGET, CRASH_BUDGET, ")
 
     @pytest.mark.parametrize("key", [5, None, ("a", "b"), b"RETRY", "", "\ud800"])
     def test_whatever_the_key_is(self, key):
@@ -72,6 +75,9 @@ class TestProblems:
     @pytest.mark.parametrize("key", [*WHOLE, *SECONDS])
     @pytest.mark.parametrize("wrong", ["3", None, True, [], b"3"])
     def test_no_number(self, key, wrong):
+        if (key, wrong) == ("TIMEOUT", None):
+            assert problems({key: wrong}) == []
+            return
         kind = "whole number" if key in WHOLE else "number"
         assert problems({key: wrong}) == [f"JOBQUEUE['{key}'] must be a {kind}, not {wrong!r}."]
 
@@ -105,6 +111,29 @@ class TestProblems:
     @pytest.mark.parametrize("right", [None, NoRetry(), ExponentialBackoff(max_attempts=9)])
     def test_a_strategy(self, right):
         assert problems({"RETRY": right}) == []
+
+    @pytest.mark.parametrize(
+        ("entry", "words"),
+        [
+            ({"profil": "api"}, "has no key 'profil'. Did you mean 'profile'?"),
+            ({"profile": "apis"}, "['profile'] is none of the profiles 'api', 'pipeline', 'ml': 'apis'."),
+            ({"timeout": "3"}, "['timeout'] must be a number, not '3'."),
+            ({"timeout": 0}, "['timeout'] must be greater than zero, and finite, not 0."),
+            ({"retry": 3}, "['retry'] must be a retry strategy such as ExponentialBackoff(), not 3."),
+            ({"prefetch": 1.5}, "['prefetch'] must be a whole number, not 1.5."),
+            ({"concurrency": -1}, "['concurrency'] must be greater than zero, and finite, not -1."),
+            ({"memory_mb": True}, "['memory_mb'] must be a whole number, not True."),
+        ],
+    )
+    def test_what_is_wrong_with_a_queue(self, entry, words):
+        (text,) = problems({"QUEUES": {"emails": entry}})
+        assert text.startswith("JOBQUEUE['QUEUES']['emails']")
+        assert text.endswith(words)
+
+    @pytest.mark.parametrize("wrong", [None, [], "emails", 3])
+    def test_no_queues(self, wrong):
+        assert len(problems({"QUEUES": wrong})) == 1
+        assert len(problems({"QUEUES": {"emails": wrong}})) == 1
 
     def test_all_of_them_in_an_order_that_stays(self):
         wrong = {"SHUTDOWN_GRACE": 0, "unknown": 1, "CRASH_BUDGET": "3"}

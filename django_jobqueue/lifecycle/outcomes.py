@@ -73,7 +73,7 @@ def failed(
         return base._replace(reason=Reason.PAYLOAD_INVALID)
     if issubclass(kind, ResultError):
         return base._replace(reason=Reason.RESULT_INVALID)
-    delay = _retry_delay(reservation, exception, retry_strategy(strategy))
+    delay = _retry_delay(reservation, exception, retry_strategy(strategy, reservation.queue))
     if delay is None:
         return base._replace(reason=Reason.EXPIRED if issubclass(kind, JobTimeout) else Reason.EXHAUSTED)
     return base._replace(move=Move.RETRY, delay=delay)

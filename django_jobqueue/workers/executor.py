@@ -27,6 +27,7 @@ from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
 from django_jobqueue.lifecycle import outcomes, results
 from django_jobqueue.lifecycle.errors import class_path
+from django_jobqueue.lifecycle.policy import timeout_of
 from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers.coroutines import run_coroutine
@@ -101,7 +102,7 @@ class Executor:
         return self._last_task
 
     def _call(self, definition: TaskDefinition, result: TaskResult, job: Reservation) -> Any:
-        timeout = job.timeout or definition.timeout
+        timeout = timeout_of(job.timeout or definition.timeout, job.queue)
         if timeout is not None:
             return self._call_limited(definition, result, job, timeout)
         return self._call_in_window(definition, result, None)

@@ -21,7 +21,7 @@ from django.dispatch import Signal
 import django_jobqueue
 from django_jobqueue import conf, decorators, exceptions, failpoints, signals, testing
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.lifecycle import cleanup, dead_letters
+from django_jobqueue.lifecycle import cleanup, dead_letters, policy
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
 from tests import test_architecture as architecture
 from tests.docs.test_snippets import FENCE, PAGES, ROOT, blocks, page_id
@@ -75,7 +75,20 @@ def first_words(table: Iterable[list[str]]) -> set[str]:
 
 
 def test_every_setting_is_listed_with_its_default():
-    assert defaults(section(read(SETTINGS), "JOBQUEUE")) == {field.name: field.default for field in fields(conf.Conf)}
+    of_all, _, of_queues = section(read(SETTINGS), "JOBQUEUE").partition("### QUEUES")
+    plain = conf.Conf()
+    assert defaults(of_all) == {field.name: getattr(plain, field.name) for field in fields(conf.Conf)}
+    listed = [code(row[0])[0].strip('"') for row in rows(of_queues)]
+    assert sorted(listed) == sorted([*conf.QUEUE_OPTIONS, *conf.PROFILES])
+
+
+def test_the_profiles_are_listed_as_they_are():
+    _, _, of_queues = section(read(SETTINGS), "JOBQUEUE").partition("### QUEUES")
+    for name, _, timeout, attempts, prefetch, concurrency, memory in (row for row in rows(of_queues) if len(row) == 7):
+        found = policy._PROFILES[code(name)[0].strip('"')]
+        assert (f"{found.timeout:,}", f"{found.concurrency}", f"{found.memory_mb:,}") == (timeout, concurrency, memory)
+        assert prefetch == str(found.prefetch or "by time")
+        assert attempts.startswith(f"{found.retry.max_attempts}, ")
 
 
 def test_every_backend_option_is_listed():
