@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
+
 from django_jobqueue.queues.base import Queue
-from django_jobqueue.workers.board import Cause, Slot
+from django_jobqueue.workers.board import Cause, Ending, Slot
+from django_jobqueue.workers.executor import Executor
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -14,18 +17,31 @@ logger = logging.getLogger("django_jobqueue.worker")
 def bury(queue: Queue, slot: Slot) -> None:
     """Take back what the child still holds, and free its slot. Raises the errors of a store that does not answer.
 
-    It died by itself: one of its jobs may be to blame, so each is charged with a crash. It ended in good order, or its
-    parent had a reason to kill it: they go back uncharged.
+    It died by itself: one of its jobs may be to blame, so each is charged with a crash. A job was past its hard
+    deadline: that one has expired. It was to end: nobody is to blame. Who is not goes back uncharged.
     """
-    life, worker = slot.life, slot.worker
+    life, worker, ending = slot.life, slot.worker, slot.ending
     if worker is not None:
-        if slot.ending.cause is Cause.CRASH:
+        if ending.cause is Cause.CRASH or (ending.cause is Cause.DEADLINE and not _has_expired(queue, worker, ending)):
             _rescue(queue, worker)
         else:
             queue.leave(worker)
         if queue.leases(worker):  # its last statement is still at work in the server: next time
             return
     slot.bury(life)
+
+
+def _has_expired(queue: Queue, worker: UUID, ending: Ending) -> bool:
+    """Settle the job that had to be stopped. False when that is refused: then it counts as a crash, and these end."""
+    guilty = [job for job in queue.leases(worker) if (job.job_id, job.lease_no) == (ending.job_id, ending.lease_no)]
+    try:
+        queue.settle([Executor(queue, worker).expired(job) for job in guilty])  # none: it was just over
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("That job %s expired could not be stored.", ending.job_id)
+        return False
+    return True
 
 
 def _rescue(queue: Queue, worker: UUID) -> None:

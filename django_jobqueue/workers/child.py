@@ -20,7 +20,7 @@ from typing import NamedTuple
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.workers.background import JOIN_SECONDS, Chore, quick_switches
 from django_jobqueue.workers.board import Command, Seat
-from django_jobqueue.workers.memory import rss_kb
+from django_jobqueue.workers.process import rss_kb
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS, StopSignals
 from django_jobqueue.workers.worker import Worker

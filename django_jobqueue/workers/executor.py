@@ -150,6 +150,19 @@ class Executor:
         self._report(settlement, exception)
         return settlement
 
+    def expired(self, reservation: Reservation) -> Settlement:
+        """For a job whose process was killed at its hard deadline, so that it can't say so itself."""
+        timeout = reservation.timeout or 0.0
+        error = JobTimeout(f"it ran longer than its timeout of {timeout:g} s, and its process had to be killed")
+        try:
+            strategy = lookup(reservation.task).retry
+        except UnknownTask:
+            strategy = None
+        timing = outcomes.Timing(run_ms=_ms(timeout + conf().KILL_AFTER))
+        settlement = outcomes.failed(reservation, error, strategy, timing)
+        self._report(settlement, error)
+        return settlement
+
     def _not_runnable(
         self, reservation: Reservation, problem: UnknownTask | PayloadError | SignatureMismatch
     ) -> Settlement:

@@ -27,8 +27,8 @@ from django_jobqueue.workers.background import Chore
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.hygiene import close_connections
-from django_jobqueue.workers.memory import rss_kb
 from django_jobqueue.workers.orders import orders
+from django_jobqueue.workers.process import is_frozen, rss_kb
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -88,6 +88,8 @@ class Beats(Chore):
         self._next = seen
 
     def _beat(self, slot: Slot, worker: UUID) -> None:
+        if is_frozen(slot.pid):  # its jobs stand still: somebody else may have them when its lease is over
+            return
         report = slot.report
         report = report._replace(rss_kb=rss_kb(slot.pid) or report.rss_kb)
         asked = time.monotonic()

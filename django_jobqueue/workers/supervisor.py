@@ -190,7 +190,13 @@ class Supervisor:
                 self._kill_if_overdue(place, place.slot, now)
 
     def _kill_if_overdue(self, place: Place, slot: Slot, now: float) -> None:
-        if self._told and now >= self._give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
+        deadline = slot.deadline
+        if place.ending.cause is not Cause.CRASH:  # it is on its way
+            return
+        if deadline is not None and now >= deadline.at:
+            logger.error("The worker of %r is killed: job %s won't end.", place.alias, deadline.job_id)
+            place.kill(Ending(Cause.DEADLINE, deadline.job_id, deadline.lease_no))
+        elif self._told and now >= self._give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
             place.kill(Ending(Cause.END))
 
     # -- stopping ----------------------------------------------------------------------------------------------------

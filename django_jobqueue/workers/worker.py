@@ -30,9 +30,9 @@ from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections, close_connections
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.membership import Membership
-from django_jobqueue.workers.memory import rss_kb
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
+from django_jobqueue.workers.process import rss_kb
 from django_jobqueue.workers.settler import Counters, Settler
 from django_jobqueue.workers.timeouts import Timeouts
 

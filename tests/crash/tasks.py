@@ -102,11 +102,15 @@ def stubborn(name: str) -> None:
     time.sleep(60)
 
 
-@task
+@task(retry=FixedDelays([0.1]))
 def hog(name: str, seconds: int) -> None:
-    """Sleeps without letting go of the GIL: no other thread of its process runs meanwhile."""
+    """Waits for a mutex without letting go of the GIL: no other thread of its process runs meanwhile, and no signal
+    handler, for a signal does not end this wait.
+    """
     note("start", name)
-    ctypes.PyDLL(None).sleep(seconds)
+    libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(128)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_timedlock(mutex, (ctypes.c_long * 2)(int(time.time()) + seconds, 0))
     note("end", name)
 
 

@@ -210,3 +210,65 @@ def shortens_the_last_wait(app_configs, **kwargs):
     supervisor.LAST_SECONDS = 0.3
     return []
 """
+
+
+# a job that won't end
+
+SOON = {"KILL_AFTER": 0.3}
+
+
+@on_most
+def test_a_job_past_its_hard_deadline_is_killed_and_runs_again_by_its_policy_or_is_dead(crew):
+    stage, parent = crew(lease=3_600.0, conf=SOON)
+    job_id = stage.push(tasks.hog, "hog", 60, timeout=0.2, max_attempts=2)
+    stage.push(tasks.work, "innocent")
+    wait_until(stage.is_settled, seconds=30)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.names("start").count("hog") == 2
+    assert stage.outcomes(job_id) == {"retrying": 1, "failed": 1}
+    letter = stage.dead()[job_id]
+    assert (letter.reason, letter.crashes, letter.attempt) == ("expired", 0, 2)
+    assert "had to be killed" in letter.error_message
+    assert err.count("won't end") == 2
+    assert stage.names("end") == ["innocent"]
+
+
+@on_most
+def test_jobs_that_were_fetched_with_it_pay_nothing(crew):
+    """The child can't give them back by itself: it never gets the GIL."""
+    stage, parent = crew(lease=3_600.0, processes=1, conf=SOON | {"PREFETCH_SECONDS": 30})
+    wait_until(lambda: stage.workers("running"), "it hears signals by now")
+    os.kill(parent.pid, signal.SIGUSR1)
+    for n in range(5):  # so that it learns to fetch several at once
+        stage.push(tasks.work, f"quick{n}")
+    hog = stage.push(tasks.hog, "hog", 60, timeout=0.2, max_attempts=1)
+    behind = stage.push_many(tasks.work, 6, "behind")
+    os.kill(parent.pid, signal.SIGUSR2)
+    stage.wait_for("start", "hog")
+    held = stage.leases()
+    wait_until(stage.is_settled, seconds=30)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert held > 1, "fetched together with the hog"
+    assert stage.dead()[hog].reason == "expired"
+    for job_id in behind:
+        assert stage.outcomes(job_id) == {"completed": 1}
+    assert not stage.attempts_burnt()
+
+
+@on_most
+def test_a_child_that_is_frozen_loses_its_lease_and_writes_nothing_when_it_wakes(crew):
+    stage, parent = crew(lease=1.0)
+    gate, lines = both_at_work(stage)
+    frozen = lines[0]
+    os.kill(frozen.pid, signal.SIGSTOP)
+    gate.touch()
+    stage.wait_for("end", frozen.name)  # by the other child: the lease is over
+    wait_until(stage.is_settled)
+    os.kill(frozen.pid, signal.SIGCONT)
+    stage.wait_for("end", frozen.name, count=2)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes() == {"completed": 2, "lost": 1}
+    assert stage.leases() == 0

@@ -1,4 +1,4 @@
-"""How much memory a process has."""
+"""How a process is: how much memory it has, and whether it was stopped."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def rss_kb(pid: int | None = None) -> int:
             return int(file.read().split()[1]) * _PAGE_KB
     except (OSError, ValueError, IndexError):
         return 0 if pid else _peak_kb()
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a process was stopped by a signal, or a debugger. False where there is no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
 
 
 def _peak_kb() -> int:
