@@ -96,7 +96,7 @@ def enqueue(store: Store, system: System, how: str, jobs: int) -> Figures:
 def drain(store: Store, system: System, workers: int, jobs: int, source: str) -> Figures:
     with copied(store, source) as database, tempfile.TemporaryDirectory() as directory:
         record = Path(directory)
-        for running in [manage(system, database, *system.drain, record=record) for _ in range(workers)]:
+        for running in [manage(system, database, *command, record=record) for command in system.drains(workers)]:
             running.output()
         return drained(records(record), jobs)
 

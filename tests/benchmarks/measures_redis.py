@@ -97,7 +97,8 @@ class RedisBench:
 
     def drain(self, system: System, store: Store, workers: int) -> Figures:
         with self.place(store, self.filled["ours"]) as (redis, database), record_directory() as record:
-            crew = [manage(system, database, *system.drain, redis=redis, record=record) for _ in range(workers)]
+            commands = system.drains(workers)
+            crew = [manage(system, database, *one, redis=redis, record=record) for one in commands]
             for running in crew:
                 running.output()
             return drained(records(record), self.jobs)

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from array import array
+from multiprocessing.util import Finalize, register_after_fork
 from pathlib import Path
 
 from tests.benchmarks import trace
@@ -41,5 +42,6 @@ def install() -> None:
     """Whatever this process has to tell, as its environment asks."""
     if directory := os.environ.get("BENCH_RECORD"):
         atexit.register(write, directory)
+        register_after_fork(started, lambda _: Finalize(None, write, (directory,), exitpriority=0))
     if trace.directory():
         trace.count_redis()

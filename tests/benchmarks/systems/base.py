@@ -22,8 +22,16 @@ class System:
     """Of one that waits for jobs until it is told to stop."""
     drain_workers: tuple[int, ...] = (1,)
     """How many workers to try; the best counts."""
+    processes: str = ""
+    """The option by which one command starts several of them; without it, the command is started several times."""
     share: float = 1.0
     """Of the jobs to drain: a slow system gets fewer, so that a round ends."""
+
+    def drains(self, workers: int) -> list[tuple[str, ...]]:
+        """The commands that drain with so many workers."""
+        if self.processes and workers > 1:
+            return [(*self.drain, self.processes, str(workers))]
+        return [self.drain] * workers
 
     @property
     def is_installed(self) -> bool:

@@ -1,4 +1,4 @@
-"""django_jobqueue: one `queue_work` process or two, settings as they come."""
+"""django_jobqueue: `queue_work` with one process or two, settings as they come."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ OURS = System(
     apps=("django_jobqueue",),
     backend="django_jobqueue.backends.DatabaseBackend",
     drain=("queue_work", "--drain", "-v", "0"),
+    drain_workers=(1, 2),
+    processes="--processes",
     serve=("queue_work", "--processes", "0", "-v", "0"),
 )
 OURS_ON_REDIS = {
@@ -20,7 +22,6 @@ OURS_ON_REDIS = {
         name=f"ours, record {record}",
         backend="django_jobqueue.backends.RedisBackend",
         options={"connection": "default", "record": record},
-        drain_workers=(1, 2),
     )
     for record in ("none", "all")
 }
