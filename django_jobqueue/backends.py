@@ -45,6 +45,8 @@ class JobBackend(BaseTaskBackend):
     supports_async_task = True
     supports_get_result = True
     supports_priority = True
+    supports_atomic = False
+    """Whether a job can complete in the transaction of what it writes."""
     queue_class: str
     known_options: Set[str]
 
@@ -144,6 +146,7 @@ class JobBackend(BaseTaskBackend):
 class DatabaseBackend(JobBackend):
     """Jobs in a database. OPTIONS: `database` (an alias of DATABASES, "default"), `lease` (seconds, 30)."""
 
+    supports_atomic = True
     queue_class = "django_jobqueue.queues.orm.OrmQueue"
     known_options = BACKEND_OPTIONS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,10 +45,24 @@ TASK_FRAMEWORK_APP: str | None = None if HAS_CORE_TASKS else "django_tasks"
 class JobContext(TaskContext):  # type: ignore[misc]  # which stubs take for one that is not frozen
     """What a job that asks for it is told about its run: Django's context, and how much time is left.
 
-    `deadline` is when `JobTimeout` will be raised in it, on the monotonic clock in seconds; None: never.
+    `deadline` is when `JobTimeout` will be raised in it, on the monotonic clock in seconds; None: never. `completion`
+    is what `complete_in_transaction` completes.
     """
 
     deadline: float | None = None
+    completion: Any = None
+
+    def complete_in_transaction(self) -> AbstractContextManager[Any]:
+        """A transaction in the database of the jobs that ends with the completion of this one: all of it, or nothing.
+
+        What it gives has a `result`, to be set inside. When the block is left, the job is over: what it does afterwards
+        is done at most once, and what it returns is not stored. Raises `LeaseLost` on the way out when the job is not
+        this worker's any more, and `JobQueueError` for a store that lives outside the database: nothing is kept then.
+        """
+        if self.completion is None:
+            raise RuntimeError("this context belongs to no job that runs")
+        transaction: AbstractContextManager[Any] = self.completion.transaction()
+        return transaction
 
     @property
     def time_left(self) -> float | None:

@@ -33,7 +33,8 @@ class JobTask(BaseTask):
     """A task of `django.tasks` that carries how it is retried, too. `@task` makes it, `using` copies it with changes.
 
     `retry` None means the project's default, `timeout` is in seconds, `registry_name` is the name stored with its jobs
-    (its module path unless given).
+    (its module path unless given). `atomic`: what it writes and its completion are one transaction. `on_crash` says
+    what becomes of a job whose worker died: "retry", within the crash budget, or "dead".
     """
 
     retry: RetryStrategy | None = None
@@ -41,6 +42,8 @@ class JobTask(BaseTask):
     registry_name: str = ""
     unique_key: str | None = None
     concurrency_key: str = ""
+    atomic: bool = False
+    on_crash: str = "retry"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "priority", _priority(self.priority))
@@ -49,6 +52,10 @@ class JobTask(BaseTask):
         # Explicit super: the zero-argument one is broken by slots.
         super(JobTask, self).__post_init__()
         _check_policy(self.retry, self.timeout)
+        if self.on_crash not in _CRASH_BUDGETS:
+            raise InvalidTask(f"on_crash must be one of {', '.join(_CRASH_BUDGETS)}, not {self.on_crash!r}")
+        if self.atomic:
+            _check_atomic(self)
         if len(self.stored_name) > MAX_NAME_LENGTH:
             raise InvalidTask(f"the name of a task may have {MAX_NAME_LENGTH} characters: {self.stored_name[:300]}")
         if not is_registered(self.stored_name) or lookup(self.stored_name).func is not self.func:
@@ -68,6 +75,7 @@ class JobTask(BaseTask):
         unique_key: str | None = None,
         concurrency_key: str | None = None,
         timeout: float | None = None,
+        on_crash: str | None = None,
     ) -> Self:
         """A copy with other values. `run_after` may be a moment or a span from now.
 
@@ -81,6 +89,7 @@ class JobTask(BaseTask):
             "unique_key": unique_key,
             "concurrency_key": concurrency_key,
             "timeout": timeout,
+            "on_crash": on_crash,
         }
         return replace(self, **{key: value for key, value in given.items() if value is not None})
 
@@ -123,6 +132,19 @@ def _check_policy(retry: Any, timeout: Any) -> None:
         raise InvalidTask(f"timeout must be a number of seconds greater than 0, not {timeout!r}")
 
 
+_CRASH_BUDGETS = {"retry": None, "dead": 1}
+
+
+def _check_atomic(task: JobTask) -> None:
+    if inspect.iscoroutinefunction(task.func):
+        raise InvalidTask("a coroutine can't be atomic: Django's transactions belong to one thread")
+    if not getattr(task_backends[task.backend], "supports_atomic", False):
+        raise InvalidTask(
+            f"atomic=True needs jobs that live in the database the task writes to, and TASKS[{task.backend!r}] keeps "
+            f"them elsewhere: use a DatabaseBackend, or make the task idempotent."
+        )
+
+
 def job_fields(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a payload that a task decides. `task` may be a plain task of `django.tasks` as well."""
     return {
@@ -133,6 +155,7 @@ def job_fields(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
         "run_after": _aware(task.run_after),
         "max_attempts": retry_strategy(getattr(task, "retry", None), task.queue_name).max_attempts,
         "timeout": getattr(task, "timeout", None),
+        "crash_budget": _CRASH_BUDGETS[getattr(task, "on_crash", "retry")],
         "unique_key": getattr(task, "unique_key", None),
         "concurrency_key": getattr(task, "concurrency_key", ""),
     }
@@ -159,6 +182,7 @@ def definition_of(task: Any) -> TaskDefinition:
         takes_context=task.takes_context,
         retry=getattr(task, "retry", None),
         timeout=getattr(task, "timeout", None),
+        atomic=getattr(task, "atomic", False),
     )
 
 
@@ -171,14 +195,17 @@ def task(
     takes_context: bool = False,
     retry: RetryStrategy | None = None,
     timeout: float | None = None,
+    atomic: bool = False,
+    on_crash: str = "retry",
     name: str = "",
     **more: Any,
 ) -> Any:
     """Make a module-level function a task, on every supported Django.
 
     `retry` says whether and when a failed job runs again, `timeout` is in seconds, `name` is what is stored with its
-    jobs: give one and the function may be moved without losing jobs. `more` is for the fields of a task class of your
-    own. Raises `InvalidTask` for what can't be run.
+    jobs: give one and the function may be moved without losing jobs. `atomic`: what the job writes to the database of
+    its backend and its completion are one transaction. `on_crash="dead"`: a job whose worker died does not run again.
+    `more` is for the fields of a task class of your own. Raises `InvalidTask` for what can't be run.
     """
     if "run_after" in more:
         raise TypeError(
@@ -195,6 +222,8 @@ def task(
             takes_context=takes_context,
             retry=retry,
             timeout=timeout,
+            atomic=atomic,
+            on_crash=on_crash,
             registry_name=name,
             **more,
         )
@@ -240,6 +269,8 @@ class Job:
         backend: str = "default",
         retry: RetryStrategy | None = None,
         timeout: float | None = None,
+        atomic: bool = False,
+        on_crash: str = "retry",
         name: str = "",
         abstract: bool = False,
         **kwargs: Any,
@@ -257,6 +288,8 @@ class Job:
             takes_context=True,
             retry=retry,
             timeout=timeout,
+            atomic=atomic,
+            on_crash=on_crash,
             registry_name=name,
         )
         cls.func = staticmethod(cls.job_task.func)

@@ -94,6 +94,20 @@ class JobTimeout(BaseException):
         super().__init__(problem)
 
 
+class JobCancelled(BaseException):
+    """Raised in a job that is to be stopped by force, or by a job that has seen that it should: it ends as cancelled.
+
+    Not an `Exception`, for the reasons `JobTimeout` is none.
+    """
+
+    def __init__(self, problem: str = "the job was asked to stop") -> None:
+        super().__init__(problem)
+
+
+class LeaseLost(JobQueueError):
+    """Raised where a job completes in a transaction: it is not this worker's any more, so nothing of it may be kept."""
+
+
 class JobControl(Exception):
     """Base of what a task raises to decide its own fate."""
 

@@ -15,6 +15,7 @@ from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.lifecycle.results import find
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity
+from django_jobqueue.workers.atomically import Stored
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections
 from django_jobqueue.workers.interruption import Interrupted, JobWindow
@@ -45,7 +46,8 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
             except BaseException:
                 queue.settle([released(job)])
                 raise
-            queue.settle([settlement])
+            if not isinstance(settlement, Stored):
+                queue.settle([settlement])
             ran.append(find(queue, job.job_id))
     finally:
         queue.leave(worker.id)

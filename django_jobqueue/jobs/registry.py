@@ -20,7 +20,7 @@ class TaskDefinition:
     """A task as the worker needs it: what to call, and how.
 
     `task` is the object of the task API whose results are handed to signals; `retry` is None when the task follows
-    the project's default.
+    the project's default. `atomic`: its work and its completion are one transaction.
     """
 
     name: str
@@ -29,6 +29,7 @@ class TaskDefinition:
     takes_context: bool = False
     retry: RetryStrategy | None = None
     timeout: float | None = None
+    atomic: bool = False
 
     @cached_property
     def is_async(self) -> bool:

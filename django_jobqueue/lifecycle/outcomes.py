@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import (
     Discard,
+    JobCancelled,
     JobTimeout,
     PayloadError,
     ResultError,
@@ -17,6 +19,7 @@ from django_jobqueue.exceptions import (
     StoredFieldsInvalid,
     UnknownTask,
 )
+from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.payload import MAX_DELAY_SECONDS
 from django_jobqueue.jobs.retry import RetryStrategy
 from django_jobqueue.lifecycle.errors import describe
@@ -43,6 +46,16 @@ _NEVER_RAN: dict[type[Exception], str] = {
 }
 
 
+def encode_result(value: Any) -> str:
+    """What a task returned as it is stored, at most `MAX_RESULT_BYTES`; empty for None. Raises `ResultError`."""
+    if value is None:
+        return ""
+    try:
+        return codec.encode(value, max_bytes=conf().MAX_RESULT_BYTES, root="return value")
+    except Exception as problem:
+        raise ResultError(f"the task has run, but what it returned can't be stored: {problem}") from problem
+
+
 def completed(reservation: Reservation, result: str, timing: Timing) -> Settlement:
     """The task returned; `result` is its encoded value."""
     return Settlement(reservation, Move.COMPLETED, result=result, start_ms=timing.start_ms, run_ms=timing.run_ms)
@@ -67,6 +80,8 @@ def failed(
     kind = type(exception)  # isinstance() would ask the object, which may raise
     if issubclass(kind, Snooze):
         return base._replace(move=Move.SNOOZE, delay=_own_delay(exception) or 0.0)
+    if issubclass(kind, JobCancelled):
+        return base._replace(move=Move.CANCELLED)
     if issubclass(kind, Discard):
         return base._replace(reason=Reason.DISCARDED)
     if issubclass(kind, StoredFieldsInvalid):

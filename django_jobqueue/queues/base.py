@@ -179,6 +179,8 @@ class Queue(ABC):
     """The database alias with the history and the dead letters."""
     answers_while_we_work: bool = False
     """Whether an exchange mostly waits for a server, so that a worker gains by running jobs meanwhile."""
+    settles_in_transactions: bool = False
+    """Whether a settlement belongs to the transaction that is open in `database`, and is undone with it."""
     reports_apart: bool = False
     """Whether what operators see of a worker is stored elsewhere than its lease, and may take longer: see `report`."""
     store: str = ""

@@ -22,7 +22,7 @@ from django_jobqueue.compat import (
     task_started,
 )
 from django_jobqueue.conf import conf
-from django_jobqueue.exceptions import JobTimeout, PayloadError, ResultError, SignatureMismatch, UnknownTask
+from django_jobqueue.exceptions import JobTimeout, LeaseLost, PayloadError, SignatureMismatch, UnknownTask
 from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
 from django_jobqueue.lifecycle import outcomes, results
@@ -30,6 +30,7 @@ from django_jobqueue.lifecycle.errors import class_path
 from django_jobqueue.lifecycle.policy import timeout_of
 from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
+from django_jobqueue.workers.atomically import Completion
 from django_jobqueue.workers.coroutines import run_coroutine
 from django_jobqueue.workers.interruption import Interrupted, JobWindow
 from django_jobqueue.workers.timeouts import Timeouts, complete
@@ -78,18 +79,35 @@ class Executor:
             result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)
         start_ms = _ms(start - received_at)
         self._tell(task_started, self._sender, task_result=result)
+        needs_it = definition.takes_context or definition.atomic
+        completion = Completion(self.queue, reservation, start_ms) if needs_it else None
+        encoded = ""
         try:
-            value = self._call(definition, result, reservation)
-            encoded = _encode(value)
+            encoded = self._work(definition, result, reservation, completion)
         except self.passes_through:
             raise
         except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
             self.window.shut()
-            return self._failed(reservation, definition, result, exception, outcomes.Timing(start_ms, _since(start)))
-        run_ms = _since(start)
-        results.finish(result, value if encoded is _NONE else codec.decode(encoded), run_ms)
+            timing = outcomes.Timing(start_ms, _since(start))
+            if completion is None or completion.stored is None:
+                return self._failed(reservation, definition, result, exception, timing)
+            logger.exception("Job %s raised something after it had completed.", reservation.job_id)
+        done: Settlement | None = completion.stored if completion is not None else None
+        if done is None:
+            done = outcomes.completed(reservation, encoded, outcomes.Timing(start_ms, _since(start)))
+        results.finish(result, codec.decode(done.result) if done.result else None, done.run_ms)
         self._tell(task_finished, self._sender, task_result=result)
-        return outcomes.completed(reservation, "" if encoded is _NONE else encoded, outcomes.Timing(start_ms, run_ms))
+        return done
+
+    def _work(
+        self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
+    ) -> str:
+        """Run the job; its encoded result. An atomic one has completed then."""
+        if completion is None or not definition.atomic:
+            return outcomes.encode_result(self._call(definition, result, job, completion))
+        with completion.transaction():
+            completion.result = self._call(definition, result, job, None)
+        return ""
 
     def _task_of(self, definition: TaskDefinition, job: Reservation) -> Any:
         """The task with the job's own queue and priority; the last one is kept, because jobs come in runs of a kind."""
@@ -101,18 +119,27 @@ class Executor:
             self._last_key = key
         return self._last_task
 
-    def _call(self, definition: TaskDefinition, result: TaskResult, job: Reservation) -> Any:
+    def _call(
+        self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
+    ) -> Any:
         timeout = timeout_of(job.timeout or definition.timeout, job.queue)
         if timeout is not None:
-            return self._call_limited(definition, result, job, timeout)
-        return self._call_in_window(definition, result, None)
+            return self._call_limited(definition, result, job, completion, timeout)
+        return self._call_in_window(definition, result, completion, None)
 
-    def _call_limited(self, definition: TaskDefinition, result: TaskResult, job: Reservation, timeout: float) -> Any:
+    def _call_limited(
+        self,
+        definition: TaskDefinition,
+        result: TaskResult,
+        job: Reservation,
+        completion: Completion | None,
+        timeout: float,
+    ) -> Any:
         soft = time.monotonic() + timeout
         try:
             if self._timeouts is not None:
                 self._timeouts.begin(job, soft, self.window)
-            return self._call_in_window(definition, result, soft)
+            return self._call_in_window(definition, result, completion, soft)
         except JobTimeout as error:
             complete(error, timeout)
             raise
@@ -121,14 +148,17 @@ class Executor:
             if self._timeouts is not None:
                 self._timeouts.end(job)
 
-    def _call_in_window(self, definition: TaskDefinition, result: TaskResult, deadline: float | None) -> Any:
+    def _call_in_window(
+        self, definition: TaskDefinition, result: TaskResult, completion: Completion | None, deadline: float | None
+    ) -> Any:
         call = definition.func
         if definition.is_async:
             call = partial(run_coroutine, self.window, call)
         try:
             self.window.open()
             if definition.takes_context:
-                return call(JobContext(task_result=result, deadline=deadline), *result.args, **result.kwargs)
+                context = JobContext(task_result=result, completion=completion, deadline=deadline)
+                return call(context, *result.args, **result.kwargs)
             return call(*result.args, **result.kwargs)
         finally:
             self.window.shut()
@@ -141,6 +171,9 @@ class Executor:
         exception: BaseException,
         timing: outcomes.Timing,
     ) -> Settlement:
+        if type(exception) is LeaseLost:
+            logger.warning("Nothing of job %s was kept: %s.", reservation.job_id, exception)
+            return outcomes.released(reservation)
         settlement = outcomes.failed(reservation, exception, definition.retry, timing)
         error = settlement.error
         status = TaskResultStatus.FAILED if settlement.move is Move.DEAD else TaskResultStatus.READY
@@ -203,18 +236,6 @@ class Executor:
 def _brief(error: ErrorRecord) -> str:
     """One line for the log, whatever the message holds; the whole of it is in the history and the dead letter."""
     return f"{error.class_path}: {error.message[:200]!r}" if error.message else error.class_path
-
-
-_NONE = "null"
-
-
-def _encode(value: Any) -> str:
-    if value is None:
-        return _NONE
-    try:
-        return codec.encode(value, max_bytes=conf().MAX_RESULT_BYTES, root="return value")
-    except Exception as problem:
-        raise ResultError(f"the task has run, but what it returned can't be stored: {problem}") from problem
 
 
 def _ms(seconds: float) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from django_jobqueue.queues.base import Reservation, Settlement
+from django_jobqueue.workers.atomically import Stored
 
 
 class Held(NamedTuple):
@@ -47,10 +48,11 @@ class Outbox:
             return self._unstarted.popleft()
 
     def finish(self, settlement: Settlement) -> None:
-        """The running job ended."""
+        """The running job ended. What became of it waits to be stored, unless it is."""
         with self._lock:
             self._started_at = None
-            self._add(settlement)
+            if not isinstance(settlement, Stored):
+                self._add(settlement)
 
     def add(self, settlements: Sequence[Settlement]) -> None:
         with self._lock:

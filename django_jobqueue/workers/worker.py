@@ -24,6 +24,7 @@ from django_jobqueue.queues.base import Exchange, Queue, Reservation, WorkerIden
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
 from django_jobqueue.workers.alarm import TimerThread, alarm
+from django_jobqueue.workers.atomically import Stored
 from django_jobqueue.workers.background import Errand, Flusher, Heartbeat, Reporter
 from django_jobqueue.workers.board import Watch, unwatched
 from django_jobqueue.workers.executor import Executor
@@ -330,6 +331,8 @@ class Worker:
             settlement = failed(held.reservation, error, None, Timing())
         self._running = ""
         self._outbox.finish(settlement)
+        if isinstance(settlement, Stored):
+            self.counters.count([settlement], [True])
         if self._window.was_interrupted:
             close_connections()  # a driver may have been in the middle of a conversation
         else:

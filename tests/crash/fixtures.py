@@ -28,6 +28,7 @@ ONLY_ON_A_DATABASE = {
     *("settle.half_written", "settle.before_commit", "leave.before_commit"),
     *("declare_dead.before_commit", "request_cancel.before_commit"),
 }
+ONLY_ON_A_DATABASE |= {"atomic.before_commit", "atomic.committed"}
 ONLY_ON_REDIS = {"record.before", "record.committed", "outbox.before_commit", "outbox.committed", "outbox.delivered"}
 
 

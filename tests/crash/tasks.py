@@ -8,6 +8,9 @@ import os
 import signal
 import time
 from pathlib import Path
+from uuid import uuid4
+
+from django.contrib.auth.models import Group
 
 from django_jobqueue import FixedDelays, NoRetry, Snooze, task
 
@@ -33,6 +36,16 @@ def work(name: str) -> str:
     die_at("job.started")
     note("end", name)
     die_at("job.finished")
+    return name
+
+
+@task(atomic=True)
+def transfer(name: str) -> str:
+    """Its effect is a row in the database of its store."""
+    note("start", name)
+    Group.objects.using(os.environ["JOBQUEUE_TEST_ALIAS"]).create(name=f"{name}-{uuid4()}")
+    die_at("job.finished")
+    note("end", name)
     return name
 
 

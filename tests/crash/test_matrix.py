@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import Group
 
 from django_jobqueue import failpoints
 from django_jobqueue.queues.base import WorkerIdentity
@@ -199,6 +200,22 @@ def test_a_worker_dies_in_a_job(books, moment):
     assert books.stage.names("end").count("head") == (1 if moment == "job.started" else 2)
 
 
+@chosen(Case("atomic.before_commit"), Case("settle.before_commit", main=False), Case("atomic.committed"))
+def test_p4_a_worker_dies_in_an_atomic_job(books, case):
+    """Before the commit neither its work nor its completion is stored; after it both are, and nobody runs it again."""
+    stage = books.stage
+    job_id = books.push(tasks.transfer, "moved")
+    books.push(tasks.work, "last")
+    books.die(stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    effects = Group.objects.using(stage.alias).filter(name__startswith="moved-")
+    committed = case.point == "atomic.committed"
+    assert (effects.count(), stage.live()) == ((1, 1) if committed else (0, 2))
+    books.finish()
+    books.compare()
+    assert effects.count() == 1
+    assert stage.outcomes(job_id) == ({"completed": 1} if committed else {"lost": 1, "completed": 1})
+
+
 @chosen(Case("promote.before_commit"), Case("claim.before_commit", main=False), Case("claim.committed", main=False))
 def test_a_worker_dies_while_a_job_becomes_due(books, case):
     books.push(tasks.work, "head", delay=0)
@@ -366,7 +383,7 @@ def test_every_point_has_a_case():
     cases = {
         *(case.point for case in WORKER_CASES),
         *("promote.before_commit", "reclaim.before_commit", "reclaim.committed", "leave.before_commit"),
-        *("declare_dead.before_commit", "declare_dead.committed"),
+        *("declare_dead.before_commit", "declare_dead.committed", "atomic.before_commit", "atomic.committed"),
         *("request_cancel.before_commit", "request_cancel.committed"),
         *("leave.committed", "enqueue.before_commit", "enqueue.committed", "revive.before_commit", "revive.committed"),
         *ONLY_ON_REDIS,

@@ -57,6 +57,8 @@ def dialect_of(database: str) -> Dialect:
 class OrmQueue(Queue):
     """Jobs in the database `database` (an alias of `DATABASES`)."""
 
+    settles_in_transactions = True
+
     def __init__(self, alias: str = "default", database: str = "default", lease: float = DEFAULT_LEASE) -> None:
         self.alias = alias
         self.database = database
