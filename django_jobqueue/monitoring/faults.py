@@ -92,15 +92,15 @@ EXPLANATIONS: dict[Fault, Explanation] = {
         "A dead letter whose job is live at the same time (P9).",
         "Nothing: discard the letter if the job is to run, or cancel the job.",
     ),
-    Fault.KEY_NOT_HELD: Explanation(
-        _ERROR,
-        "A live job does not hold its unique key: a second one with that key would be stored.",
-        "It gets its key, unless another live job has it.",
-    ),
     Fault.KEY_OF_NOBODY: Explanation(
         _ERROR,
         "A unique key is held by a job that is over: every push with this key is silently refused (P9).",
         "The key is set free.",
+    ),
+    Fault.KEY_NOT_HELD: Explanation(
+        _ERROR,
+        "A live job does not hold its unique key: a second one with that key would be stored.",
+        "It gets its key, unless another live job has it.",
     ),
     Fault.OUTBOX_LATE: Explanation(
         _WARNING,
@@ -121,7 +121,7 @@ EXPLANATIONS: dict[Fault, Explanation] = {
         _ERROR,
         "The number kept of a queue's jobs in a room is not how many there are (P11): workers that serve all queues "
         "may pass it by.",
-        "The jobs are counted anew in one script.",
+        "The jobs are counted anew in one script, if there are not more than 200,000.",
     ),
     Fault.NOT_BALANCED: Explanation(
         _ERROR,

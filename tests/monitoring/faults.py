@@ -6,7 +6,7 @@ from typing import Any
 
 from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.monitoring.fsck import Report, check
-from django_jobqueue.queues.base import Move, Queue
+from django_jobqueue.queues.base import Move, Queue, WorkerReport
 from tests.queues.hooks import HOUR, LONG_AGO, claim, job, joined, push_and_claim, settle
 
 
@@ -100,7 +100,7 @@ class FsckContract:
         queue.push(due := job(delay=HOUR))
         self.make_due(queue, due.id)
         assert codes(look(queue)) == []  # nobody works, so nobody is late
-        joined(queue)
+        queue.report(joined(queue), WorkerReport())
         found(queue, "overdue", due.id)
         repaired(queue, "overdue")
         assert claim(queue)[0].job_id == due.id

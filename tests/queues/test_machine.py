@@ -428,8 +428,10 @@ class RedisMachine(StoreMachine):
         return queue
 
     def teardown(self):
-        audit(self.store)
-        super().teardown()
+        try:
+            audit(self.store)
+        finally:
+            super().teardown()
 
 
 def machine(kind, alias, marks=(), **attributes):

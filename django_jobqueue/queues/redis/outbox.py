@@ -164,6 +164,11 @@ class Outbox:
             connections[self._queue.database].close_if_unusable_or_obsolete()
             return 0
 
+    def left_behind(self, seconds: float, limit: int) -> list[UUID]:
+        """Up to `limit` jobs that have waited for longer than so many seconds."""
+        ids: list[UUID] = self._table.left_behind(seconds, limit)
+        return ids
+
     def _deliver_all(self, ids: Sequence[UUID], is_fresh: bool) -> int:
         count = 0
         for start in range(0, len(ids), PIECE):

@@ -35,9 +35,11 @@ from django_jobqueue.queues.base import (
     WorkerReport,
 )
 from django_jobqueue.queues.bell import Bell
+from django_jobqueue.queues.inspection import Inspector
 from django_jobqueue.queues.redis import packed, values
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.entries import Entry
+from django_jobqueue.queues.redis.inspecting import RedisInspector
 from django_jobqueue.queues.redis.outbox import Outbox
 from django_jobqueue.queues.redis.recorder import Recorder
 from django_jobqueue.queues.redis.register import Register
@@ -196,6 +198,9 @@ class RedisQueue(Queue):
         """A job that is over and that the tables don't know, or don't know yet."""
         data = self._scripts.run("finished", job_id.bytes)
         return packed.unpack_entry(job_id, data, WORKER_LOST) if data else None
+
+    def inspector(self, late: float) -> Inspector:
+        return RedisInspector(self, self._scripts, self._outbox, late)
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
