@@ -57,6 +57,11 @@ EXPLANATIONS: dict[Fault, Explanation] = {
         "A running job that is not in its worker's list: when the worker dies, nobody takes the job back (P10).",
         "It is added to the list.",
     ),
+    Fault.NOT_ASKED: Explanation(
+        _ERROR,
+        "A running job was asked to stop, and its worker will not hear of it (P8).",
+        "The request goes where workers look for it.",
+    ),
     Fault.NO_LEASE: Explanation(
         _WARNING, "A worker's list names a job that it does not hold.", "The job is taken off the list."
     ),

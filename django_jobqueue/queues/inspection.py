@@ -22,6 +22,7 @@ class Fault(StrEnum):
     WRONG_QUEUE = "wrong_queue"
     DEAD_HOLDER = "dead_holder"
     NOT_LISTED = "not_listed"
+    NOT_ASKED = "not_asked"
     NO_LEASE = "no_lease"
     OVERDUE = "overdue"
     TOO_MANY_ATTEMPTS = "too_many_attempts"

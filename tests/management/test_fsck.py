@@ -62,7 +62,7 @@ def test_a_store_that_is_away_is_2_and_the_others_are_checked(settings):
     text, code = run()
     assert code == 2
     assert "no_job" in text
-    assert "'fast'" in text
+    assert "The store 'fast' is out of reach" in text
     assert run("--backend", "default")[1] == 1
 
 

@@ -87,6 +87,9 @@ class FsckContract:
         queue.reclaim()
         assert codes(look(queue)) == []
         settings.JOBQUEUE = {"CRASH_BUDGET": 1}
+        own = push_and_claim(queue, crash_budget=2, priority=100)
+        self.expire(queue, own)
+        queue.reclaim()
         found(queue, "too_many_crashes", mine.job_id)
 
     def test_p10_the_lease_of_a_silent_worker(self, queue):
@@ -162,6 +165,11 @@ class FsckContract:
         assert (finding.count, finding.is_capped, len(finding.examples)) == (7, True, 5)
         assert "7 or more (" in str(finding)
         assert ", …)" in str(finding)
+
+    def test_p8_a_running_job_that_was_asked_to_stop_is_in_order(self, queue):
+        mine = push_and_claim(queue)
+        assert queue.request_cancel(mine.job_id, kill=True)
+        assert codes(look(queue, late=0)) == []
 
     # -- how a store is broken ---------------------------------------------------------------------------------------
 

@@ -172,6 +172,16 @@ class RedisFsckContract(FsckContract):
         assert str(mine.job_id) in name
         repaired(queue, "no_lease")
 
+    def test_p8_a_request_to_stop_that_nobody_hears(self, queue):
+        mine = push_and_claim(queue)
+        assert queue.request_cancel(mine.job_id)
+        assert codes(look(queue)) == []
+        self.client(queue).delete(self.key(queue, "asked"))
+        found(queue, "not_asked", mine.job_id)
+        repaired(queue, "not_asked")
+        worker = self.state(queue, mine.job_id).worker_id
+        assert queue.cancellations(worker) == {mine.job_id: False}
+
     # -- unique keys -------------------------------------------------------------------------------------------------
 
     def test_p9_a_key_whose_job_is_gone_would_refuse_every_push(self, queue):

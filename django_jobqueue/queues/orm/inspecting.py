@@ -28,7 +28,7 @@ _NOT_CLAIMING = ("quiet", "stop")
 
 # Times are compared by the database: a row written by hand may hold one that Python can't.
 _JOBS = f"""
-SELECT j.id, j.queue, j.max_attempts, r.queue, r.attempt, r.lease_no, r.crashes,
+SELECT j.id, j.queue, j.max_attempts, j.crash_budget, r.queue, r.attempt, r.lease_no, r.crashes,
        d.queue, d.attempt, d.lease_no, d.crashes, d.reason, d.waiting_on,
        CASE WHEN d.due_at < %s THEN 1 ELSE 0 END, l.queue, l.attempt, l.lease_no, l.crashes,
        CASE WHEN (w.id IS NULL AND l.claimed_at < %s)
@@ -58,6 +58,7 @@ class JobSeen(NamedTuple):
     db_id: Any
     queue: str
     max_attempts: int
+    crash_budget: int | None
     ready: Place
     delayed: Place
     reason: str | None
@@ -190,12 +191,12 @@ class OrmInspector(Inspector):
 
 
 def _job_seen(row: Sequence[Any]) -> JobSeen:
-    job_id, queue, max_attempts, *rest = row
+    job_id, queue, max_attempts, crash_budget, *rest = row
     ready, delayed, lease = Place(*rest[0:4]), Place(*rest[4:8]), Place(*rest[11:15])
     reason, waiting_on, is_overdue, gone, last, over, dead = *rest[8:11], *rest[15:19]
     is_gone = lease.queue is not None and bool(gone)
     return JobSeen(
-        *(job_id, queue, max_attempts, ready, delayed, reason, waiting_on or "", bool(is_overdue)),
+        *(job_id, queue, max_attempts, crash_budget, ready, delayed, reason, waiting_on or "", bool(is_overdue)),
         *(lease, is_gone, last, bool(over), bool(dead)),
     )
 
@@ -217,7 +218,8 @@ def _overspent(job: JobSeen) -> Iterator[Fault]:
     running = job.lease.attempt if job.lease.queue is not None else 0
     if waiting >= job.max_attempts or running > job.max_attempts:
         yield Fault.TOO_MANY_ATTEMPTS
-    if any(place.crashes >= conf().CRASH_BUDGET for place in job.rooms):
+    budget = conf().CRASH_BUDGET if job.crash_budget is None else job.crash_budget
+    if any(place.crashes >= budget for place in job.rooms):
         yield Fault.TOO_MANY_CRASHES
 
 

@@ -37,12 +37,13 @@ _FAULTS = {
     "o": Fault.OVERDUE,
     "d": Fault.DEAD_HOLDER,
     "l": Fault.NOT_LISTED,
+    "a": Fault.NOT_ASKED,
     "k": Fault.KEY_NOT_HELD,
     "e": Fault.ENDED_BUT_LIVE,
 }
 _BY_SCRIPT = {
-    *(Fault.NO_ROOM, Fault.TWO_ROOMS, Fault.NO_JOB, Fault.NOT_LISTED, Fault.NO_LEASE, Fault.KEY_NOT_HELD),
-    *(Fault.KEY_OF_NOBODY, Fault.DEAD_HOLDER, Fault.LEASE_BEHIND, Fault.WRONG_COUNT),
+    *(Fault.NO_ROOM, Fault.TWO_ROOMS, Fault.NO_JOB, Fault.NOT_LISTED, Fault.NOT_ASKED, Fault.NO_LEASE),
+    *(Fault.KEY_NOT_HELD, Fault.KEY_OF_NOBODY, Fault.DEAD_HOLDER, Fault.LEASE_BEHIND, Fault.WRONG_COUNT),
 }
 _BY_RECLAIM = {Fault.DEAD_HOLDER, Fault.UNRECORDED_LATE, Fault.OUTBOX_LATE}
 _NOT_CLAIMING = ("quiet", "stop")
@@ -51,7 +52,7 @@ _ROOMS = {"r": "ready", "d": "delayed", "l": "running"}
 
 
 class JobSeen(NamedTuple):
-    """A live job at one moment. `record` is None for one that has spent no attempt."""
+    """A live job at one moment. `record` is None for one that has spent neither attempts nor workers."""
 
     job_id: UUID
     letters: str
@@ -285,7 +286,8 @@ def _faults(job: JobSeen, past: Past) -> set[Fault]:
     spent = state.attempt + (0 if is_running else 1)
     if job.record is not None and spent > job.record.max_attempts:
         found.add(Fault.TOO_MANY_ATTEMPTS)
-    if state.crashes >= conf().CRASH_BUDGET:
+    own = job.record.crash_budget if job.record else None
+    if state.crashes >= (conf().CRASH_BUDGET if own is None else own):
         found.add(Fault.TOO_MANY_CRASHES)
     if past.is_over:
         found.add(Fault.ENDED_BUT_LIVE)

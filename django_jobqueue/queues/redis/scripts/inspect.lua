@@ -1,8 +1,9 @@
 -- after: keys checks values counts lines rooms seen
 --
 -- Looks at jobs. ARGV: how many microseconds may be late, the lease in microseconds, a cursor; or '-' and ids.
--- Gives the cursor to go on with, then for each job: id, letters of what is wrong, state, and its record if it has spent attempts.
--- Letters: n in no room, t in two, o overdue, d its holder is gone, l not in its holder's list, k its key is another's, e it has ended.
+-- Gives the cursor to go on with, then for each job: id, letters of what is wrong, state, and its record if it has spent attempts or workers.
+-- Letters: n in no room, t in two, o overdue, d its holder is gone, l not in its holder's list, a not where workers look
+-- for what was asked to stop, k its key is another's, e it has ended.
 
 local late, lease, is_exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '-'
 local now, ids, records, reply = clock(), {}, {}, {'0'}
@@ -25,7 +26,8 @@ for i, id in ipairs(ids) do
     reply[#reply + 1] = id
     reply[#reply + 1] = wrongs(job, now, late, lease, is_exact)
     reply[#reply + 1] = packed(job.state)
-    reply[#reply + 1] = job.state.attempt > (job.state.room == LEASED and 1 or 0) and records[i] or ''
+    local is_spent = job.state.crashes > 0 or job.state.attempt > (job.state.room == LEASED and 1 or 0)
+    reply[#reply + 1] = is_spent and records[i] or ''
   end
 end
 return reply

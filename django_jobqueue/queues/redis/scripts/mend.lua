@@ -33,6 +33,10 @@ function mends.not_listed(job)
   if job.state.room == LEASED then redis.call('SADD', held_key(job.state.worker), job.id) end
 end
 
+function mends.not_asked(job)
+  if is_asked(job.state.reason) then redis.call('SADD', ASKED, job.id) end
+end
+
 -- The next reclaim finds only what a worker it knows of holds: so the worker becomes one that is silent.
 function mends.dead_holder(job)
   if job.state.room ~= LEASED or redis.call('ZSCORE', WORKERS, job.state.worker) then return end

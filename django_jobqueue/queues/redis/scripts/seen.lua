@@ -55,6 +55,7 @@ local function wrongs(job, now, late, lease, is_exact)
     if job.due then found[#found + 1] = 't' end
     if not deadline and s.claimed_at < now - late or deadline and tonumber(deadline) < now - late then found[#found + 1] = 'd' end
     if deadline and redis.call('SISMEMBER', held_key(s.worker), id) == 0 then found[#found + 1] = 'l' end
+    if is_asked(s.reason) and redis.call('SISMEMBER', ASKED, id) == 0 then found[#found + 1] = 'a' end
   end
   if job.unique ~= '' and redis.call('HGET', UNIQUE, job.unique) ~= id then found[#found + 1] = 'k' end
   if is_over(redis.call('HGET', DONE, id) or redis.call('HGET', OLDER, id), s.lease_no) then found[#found + 1] = 'e' end
