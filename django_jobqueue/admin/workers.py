@@ -5,21 +5,57 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.base import JobQueueAdmin
 from django_jobqueue.admin.filters import StoreFilter
+from django_jobqueue.admin.operations import Operation
 from django_jobqueue.admin.pages import Page, page_url
 from django_jobqueue.admin.robust import UNREADABLE, readable
+from django_jobqueue.lifecycle.dead_letters import Revival
 from django_jobqueue.models import Job, JobLock, WorkerProcess
+from django_jobqueue.workers import orders
 
 _LEASES_SHOWN = 50
+_PERMISSION = "django_jobqueue.change_workerprocess"
+
+QUIET = Operation(
+    name="quiet",
+    permission=_PERMISSION,
+    label=_("Take no more jobs"),
+    done=ngettext_lazy("%(count)d worker takes no more jobs.", "%(count)d workers take no more jobs.", "count"),
+    nothing=_("Nobody was told: they are not at work."),
+    logged=_("Told to take no more jobs."),
+    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "quiet"), {}),
+)
+RESUME = Operation(
+    name="resume",
+    permission=_PERMISSION,
+    label=_("Go on"),
+    done=ngettext_lazy("%(count)d worker goes on.", "%(count)d workers go on.", "count"),
+    nothing=_("Nobody was told: they are not at work."),
+    logged=_("Told to go on."),
+    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "run"), {}),
+)
+STOP = Operation(
+    name="stop",
+    permission=_PERMISSION,
+    label=_("Stop"),
+    done=ngettext_lazy("%(count)d worker stops after its job.", "%(count)d workers stop after their jobs.", "count"),
+    nothing=_("Nobody was told: they are not at work."),
+    logged=_("Told to stop."),
+    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "stop"), {}),
+    confirm=_("Stop? Only a person or a process manager on its host can start it again."),
+    tone="danger",
+)
 
 
 @admin.register(WorkerProcess)
@@ -30,6 +66,23 @@ class WorkerAdmin(JobQueueAdmin):
     search_fields = ("name", "host")
     ordering = ("-started_at", "-pk")
     narrow = ("running",)
+    actions = ("quiet_selected", "resume_selected", "stop_selected")
+    operations = (QUIET, RESUME, STOP)
+
+    def has_order_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(_PERMISSION))
+
+    @admin.action(description=_("Selected workers take no more jobs"), permissions=["order"])
+    def quiet_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.act_on_many(request, QUIET, queryset)
+
+    @admin.action(description=_("Selected workers go on"), permissions=["order"])
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.act_on_many(request, RESUME, queryset)
+
+    @admin.action(description=_("Stop selected workers"), permissions=["order"])
+    def stop_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.act_on_many(request, STOP, queryset)
 
     @admin.display(description=_("worker"))
     def title(self, obj: Any) -> SafeString:
@@ -42,6 +95,8 @@ class WorkerAdmin(JobQueueAdmin):
     def health(self, obj: Any) -> SafeString:
         if is_silent(obj):
             return widgets.badge("silent", _t("silent"))
+        if obj.state == WorkerProcess.State.RUNNING and obj.desired_state in _TOLD:
+            return widgets.badge("stopping", _TOLD[obj.desired_state])
         return widgets.badge(obj.state, obj.get_state_display())
 
     @admin.display(description=_("queues"))
@@ -92,6 +147,9 @@ class WorkerAdmin(JobQueueAdmin):
                 (_("Id"), widgets.code(obj.pk)),
             ],
         )
+
+
+_TOLD = {"quiet": _("takes no more jobs"), "stop": _("told to stop")}
 
 
 def is_silent(worker: Any) -> bool:

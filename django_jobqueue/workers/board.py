@@ -25,11 +25,12 @@ _NEVER = -1
 
 
 class Command(IntEnum):
-    """What an operator wants of a worker. QUIET: finish what runs, take nothing new."""
+    """What a worker is told. QUIET: finish what runs, take nothing new. NONE: nobody has said anything."""
 
-    RUN = 0
-    QUIET = 1
-    STOP = 2
+    NONE = 0
+    RUN = 1
+    QUIET = 2
+    STOP = 3
 
 
 class Cause(IntEnum):
@@ -178,7 +179,7 @@ class Slot:
     @property
     def command(self) -> Command:
         life, command = divmod(self._word[_COMMAND], 4)
-        return Command(command) if life == self.life else Command.RUN
+        return Command(command) if life == self.life else Command.NONE
 
     def order(self, command: Command, life: int) -> None:
         self._word[_COMMAND] = 4 * life + command
@@ -228,8 +229,8 @@ class Seat:
         self.slot._word[_FINISHING] = self.life
 
     @property
-    def wish(self) -> Command:
-        """What the parent wants of all its children."""
+    def wish(self) -> tuple[int, Command]:
+        """What the parent wants of all its children, and a number that is another one each time it says so."""
         return self._board.wish
 
 
@@ -252,13 +253,13 @@ class Board:
         return next((slot for slot in self.of(alias) if slot.is_free), None)
 
     @property
-    def wish(self) -> Command:
-        """Written by the parent, for all children: RUN or QUIET."""
-        return Command(self._word[_WISH])
+    def wish(self) -> tuple[int, Command]:
+        """Written by the parent, for all children: how often it was told, and what."""
+        number, wish = divmod(self._word[_WISH], 4)
+        return number, Command(wish)
 
-    @wish.setter
-    def wish(self, wish: Command) -> None:
-        self._word[_WISH] = wish
+    def tell(self, wish: Command) -> None:
+        self._word[_WISH] = 4 * (self.wish[0] + 1) + wish
 
     @property
     def heart_beat_at(self) -> float:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.workers.background import JOIN_SECONDS, Chore, quick_switches
 from django_jobqueue.workers.board import Command, Seat
+from django_jobqueue.workers.orders import obey
 from django_jobqueue.workers.process import rss_kb
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS, StopSignals
@@ -58,7 +59,7 @@ class Pulse(Chore):
         self._worker = worker
         self._seat = seat
         self._limits = limits
-        self._heard = Command.RUN, Command.RUN
+        self._heard: tuple[tuple[int, Command], Command] = (0, Command.NONE), Command.NONE
         lifetime = limits.lifetime
         self._end_at = None if lifetime is None else time.monotonic() + lifetime * random.uniform(1.0, 1.1)  # noqa: S311
 
@@ -69,22 +70,14 @@ class Pulse(Chore):
 
     def _obey(self) -> None:
         """The last word counts, whoever said it: the parent, for all its children, or an operator, for this one."""
-        wishes = self._seat.wish, self._seat.slot.command
-        changed = [wish for wish, before in zip(wishes, self._heard, strict=True) if wish is not before]
-        self._heard = wishes
-        if not changed:
-            return
-        wish = changed[-1]
-        logger.info("Worker %s was told: %s.", self._seat.name, wish.name.lower())
-        if wish is Command.STOP:
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif wish is Command.QUIET:
-            self._worker.quiet()
-        else:
-            self._worker.resume()
+        before, self._heard = self._heard, (self._seat.wish, self._seat.slot.command)
+        if self._heard[0] != before[0]:
+            obey(self._worker, self._heard[0][1])
+        if self._heard[1] is not before[1]:
+            obey(self._worker, self._heard[1])
 
     def _look_at_limits(self) -> None:
-        if self._worker.is_stopping:
+        if self._worker.is_stopping or self._worker.is_quiet:  # a fresh one would not be quiet
             return
         if self._end_at is not None and time.monotonic() >= self._end_at:
             self._retire("it has lived long enough")

@@ -27,15 +27,13 @@ from django_jobqueue.workers.background import Chore
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.hygiene import close_connections
-from django_jobqueue.workers.orders import orders
+from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.process import is_frozen, rss_kb
 
 logger = logging.getLogger("django_jobqueue.worker")
 
 TICK = 0.25
 """Seconds between two looks at the board."""
-ASK_SECONDS = 1.0
-"""Between two looks at what operators want."""
 
 
 def live(board: Board, queues: Sequence[Queue], lifeline: tuple[int, int], signals: set[signal.Signals]) -> None:

@@ -31,6 +31,8 @@ class Place:
         self.ending = Ending(Cause.CRASH)
         """What to say of the process when it is gone, as far as it is known before."""
         self.started_at = 0.0
+        self.give_up_at: float | None = None
+        """When to kill it, if it alone was told to stop."""
         self._pause = FIRST_PAUSE
 
     @property
@@ -44,7 +46,8 @@ class Place:
         return None if deadline is None else deadline.at
 
     def started(self, process: BaseProcess) -> None:
-        self.process, self.started_at, self.ending = process, time.monotonic(), Ending(Cause.CRASH)
+        self.process, self.started_at = process, time.monotonic()
+        self.ending, self.give_up_at = Ending(Cause.CRASH), None
 
     def ended(self, again: bool, at_once: bool = False) -> float:
         """Its process is gone. When `again`, gives how long to wait for the next: ever longer, to `LONGEST_PAUSE`."""

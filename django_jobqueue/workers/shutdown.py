@@ -44,9 +44,11 @@ class StopSignals:
         self._is_quiet = False
         self._is_hurried = False
         self._stack = ExitStack()
+        self.are_heard = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        self.are_heard = threading.current_thread() is threading.main_thread()
+        if self.are_heard:
             self._stack.enter_context(alarm)
             for number in STOP_SIGNALS:
                 self._stack.callback(signal.signal, number, signal.signal(number, self._on_stop))

@@ -60,7 +60,7 @@ class Supervisor:
         self._places: list[Place] = []
         self._heart = Place()
         self._board = Board([])
-        self._wish = Command.RUN
+        self._wish = Command.NONE
         self._told = 0
         self._give_up_at = 0.0
         self._lifeline = (-1, -1)
@@ -92,7 +92,7 @@ class Supervisor:
         self._stations = {station.queue.alias: station for station in stations}
         self._places = [Place(one.queue.alias, n + 1) for one in stations for n in range(one.children)]
         self._board = Board([one.queue.alias for one in stations for _ in range(2 * one.children + 2)])
-        self._board.wish = self._wish
+        self._board.tell(self._wish)
         self._lifeline = os.pipe()
         try:
             while self._goes_on():
@@ -190,13 +190,15 @@ class Supervisor:
                 self._kill_if_overdue(place, place.slot, now)
 
     def _kill_if_overdue(self, place: Place, slot: Slot, now: float) -> None:
-        deadline = slot.deadline
+        deadline, give_up_at = slot.deadline, self._give_up_at if self._told else place.give_up_at
+        if slot.command is Command.STOP and give_up_at is None:
+            place.give_up_at = now + self.grace + LAST_SECONDS
         if place.ending.cause is not Cause.CRASH:  # it is on its way
             return
         if deadline is not None and now >= deadline.at:
             logger.error("The worker of %r is killed: job %s won't end.", place.alias, deadline.job_id)
             place.kill(Ending(Cause.DEADLINE, deadline.job_id, deadline.lease_no))
-        elif self._told and now >= self._give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
+        elif give_up_at is not None and now >= give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
             place.kill(Ending(Cause.END))
 
     # -- stopping ----------------------------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ class Supervisor:
     def _on_quiet(self, number: int, frame: FrameType | None) -> None:
         self._wish = Command.QUIET if number == QUIET_SIGNAL else Command.RUN
         if self._places:
-            self._board.wish = self._wish
+            self._board.tell(self._wish)
 
     def _end_heart(self) -> None:
         """It has buried the last children by then, or their leases end by themselves."""

@@ -130,6 +130,10 @@ class Worker:
         self._bell.ring()
         self.queue.wake()
 
+    @property
+    def is_quiet(self) -> bool:
+        return self._is_quiet
+
     def resume(self) -> None:
         self._is_quiet = False
         self._bell.ring()

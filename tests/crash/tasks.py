@@ -127,6 +127,17 @@ def hog(name: str, seconds: int) -> None:
     note("end", name)
 
 
+_hoard: list[bytes] = []
+
+
+@task
+def hoard(name: str, mebibytes: int) -> None:
+    """Takes memory and keeps it."""
+    note("start", name)
+    _hoard.append(os.urandom(mebibytes * 1_048_576))
+    note("end", name)
+
+
 @task
 def deaf(name: str) -> None:
     """Swallows whatever is raised into it, always."""

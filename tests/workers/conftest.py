@@ -1,5 +1,32 @@
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+
 from tests.crash.fixtures import alias, open_stage
 
-__all__ = ["alias", "open_stage"]
+__all__ = ["alias", "crew", "open_stage"]
+
+
+@pytest.fixture
+def crew(open_stage):
+    """`crew("--grace", "2", lease=…)`: a store, and one command whose whole group ends with the test."""
+    parents = []
+
+    def start(*options, lease=30.0, processes=2, settings="", **more):
+        stage = open_stage(lease)
+        if settings:
+            (stage.directory / "own_settings.py").write_text(settings)
+            path = os.pathsep.join([str(stage.directory), os.getcwd()])
+            more |= {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": path}
+        words = ("--backend", stage.alias, "--processes", str(processes), *options)
+        parents.append(stage.start("django", "queue_work", *words, new_session=True, **more))
+        return stage, parents[0]
+
+    yield start
+    for parent in parents:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)

@@ -59,7 +59,7 @@ def test_what_runs_is_cut_to_size_whatever_it_is(board, text):
 def test_a_slot_that_nobody_had_says_nothing(board):
     slot = board.slots[0]
     assert (slot.worker, slot.report, slot.deadline, slot.dead) == (None, WorkerReport(), None, None)
-    assert (slot.command, slot.is_lived_in, slot.has_ended, slot.is_free) == (Command.RUN, False, False, True)
+    assert (slot.command, slot.is_lived_in, slot.has_ended, slot.is_free) == (Command.NONE, False, False, True)
 
 
 def test_slots_are_independent(board):
@@ -98,18 +98,21 @@ def test_nothing_of_a_life_reaches_the_next(board):
     old.slot.order(Command.STOP, old.life)  # the heart was slow
     slot = new.slot
     assert (slot.worker, slot.report, slot.deadline) == (None, WorkerReport(), None)
-    assert (slot.command, slot.is_finishing, slot.ending) == (Command.RUN, False, Ending(Cause.CRASH))
+    assert (slot.command, slot.is_finishing, slot.ending) == (Command.NONE, False, Ending(Cause.CRASH))
     slot.order(Command.QUIET, new.life)
     assert slot.command is Command.QUIET
 
 
 def test_the_heart_and_the_parent_are_heard(board):
     seat, worker = seated(board), uuid4()
-    assert (seat.slot.dead, seat.wish, board.heart_beat_at) == (None, Command.RUN, 0.0)
+    assert (seat.slot.dead, seat.wish, board.heart_beat_at) == (None, (0, Command.NONE), 0.0)
     seat.slot.alive_until, seat.slot.dead = 99.25, worker
-    board.wish, board.heart_beat_at = Command.QUIET, 3.5
+    board.tell(Command.QUIET)
+    board.heart_beat_at = 3.5
     assert (seat.slot.alive_until, seat.slot.dead) == (99.25, worker)
-    assert (seat.wish, board.heart_beat_at) == (Command.QUIET, 3.5)
+    assert (seat.wish, board.heart_beat_at) == ((1, Command.QUIET), 3.5)
+    board.tell(Command.QUIET)
+    assert seat.wish == (2, Command.QUIET)  # said again: it may have been told otherwise meanwhile
 
 
 # other processes

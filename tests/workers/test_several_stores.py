@@ -431,6 +431,15 @@ def test_what_makes_no_sense_is_refused():
         (["--backend", "default,nowhere"], "Entries that will do: default"),
         (["--backend", "default", "--backend", "default"], "twice"),
         (["--backend", "default,other", "--autoreload"], "one backend at a time"),
+        (["--backend", "default,other", "--processes", "0"], "works with one"),
+        (["--processes", "2", "--autoreload"], "without child processes"),
+        (["--processes", "2", "--max-jobs", "3"], "use them without --processes"),
+        (["--processes", "0", "--max-lifetime", "1h"], "--max-lifetime is for child processes"),
+        (["--drain", "--max-jobs-per-child", "1"], "--max-jobs-per-child is for child processes"),
+        (["--once", "--max-memory-per-child", "1G"], "--max-memory-per-child is for child processes"),
+        (["--max-memory-per-child", "1000"], "is no size"),
+        (["--grace", "soon"], "is no number of seconds"),
+        (["--processes", "-1"], "is no whole number"),
     ]:
         with pytest.raises(CommandError, match=said):
             call_command("queue_work", *words)

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,27 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("
 on_most = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, REDIS])
 on_servers = pytest.mark.parametrize("alias", [POSTGRES, REDIS])
 on_postgres = pytest.mark.parametrize("alias", [POSTGRES])
-
-
-@pytest.fixture
-def crew(open_stage):
-    """`crew("--grace", "2", lease=…)`: a store, and one command whose whole group ends with the test."""
-    parents = []
-
-    def start(*options, lease=30.0, processes=2, settings="", **more):
-        stage = open_stage(lease)
-        if settings:
-            (stage.directory / "own_settings.py").write_text(settings)
-            path = os.pathsep.join([str(stage.directory), os.getcwd()])
-            more |= {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": path}
-        words = ("--backend", stage.alias, "--processes", str(processes), *options)
-        parents.append(stage.start("django", "queue_work", *words, new_session=True, **more))
-        return stage, parents[0]
-
-    yield start
-    for parent in parents:
-        with suppress(ProcessLookupError):
-            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def processes_of(parent):

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from django_jobqueue.lifecycle.policy import worker_policy
 from django_jobqueue.management.arguments import (
     answers_from,
     doubts_about,
@@ -25,6 +26,7 @@ from django_jobqueue.workers import child
 from django_jobqueue.workers.background import quick_switches
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.membership import SeatedMembership
+from django_jobqueue.workers.orders import run_alone
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
 from django_jobqueue.workers.supervisor import Station, Supervisor
@@ -87,7 +89,7 @@ class Command(BaseCommand):
         elif isinstance(self.signals, StopSignals):
             with answers_from(queues[0]), quick_switches():
                 worker = Worker(queues[0], chosen, limits)
-                self.sum_up(worker, self.signals.run(worker), options["verbosity"])
+                self.sum_up(worker, run_alone(worker, self.signals), options["verbosity"])
         else:
             stations = [
                 Station(queue, partial(self.work, queue, chosen, options), _children(queue, options))
@@ -100,8 +102,11 @@ class Command(BaseCommand):
         """One worker in a child process, to its end."""
         membership = SeatedMembership(queue, tuple(chosen), seat)
         worker = Worker(queue, chosen, _limits(options, is_child=True), membership=membership, watch=seat.watch)
-        lifetime = options["max_lifetime"]
-        limits = child.ChildLimits(options["max_memory_per_child"], lifetime and lifetime.total_seconds())
+        memory_mb, lifetime = worker_policy(chosen).memory_mb, options["max_lifetime"]
+        limits = child.ChildLimits(
+            options["max_memory_per_child"] or (memory_mb and memory_mb * 1_024),
+            lifetime and lifetime.total_seconds(),
+        )
         counters = child.run(worker, seat, signals, limits)
         self.sum_up(worker, counters, options["verbosity"], f" ({queue.alias})")
 
