@@ -59,8 +59,11 @@ _POSITIVE = {
     "KILL_AFTER",
     "AUTOSCALE_TARGET",
 }
-QUEUE_OPTIONS = ("profile", "timeout", "retry", "prefetch", "memory_mb", "concurrency")
-"""Keys of an entry of `QUEUES`. `timeout` in seconds; `prefetch` and `concurrency` are numbers of jobs."""
+QUEUE_OPTIONS = (
+    *("profile", "timeout", "retry", "prefetch", "memory_mb", "concurrency"),
+    *("backlog_warning", "backlog_critical", "backlog_priorities"),
+)
+"""Keys of an entry of `QUEUES`. `timeout` in seconds; `prefetch`, `concurrency` and backlogs are numbers of jobs."""
 PROFILES = ("api", "pipeline", "ml")
 """Ready-made entries of `QUEUES`, for its key `profile`."""
 BACKEND_OPTIONS = {"database", "lease"}
@@ -129,6 +132,9 @@ def _wrong_queue_option(where: str, key: str, value: Any) -> list[str]:
         return [] if value in PROFILES else [f"{where} is none of the profiles {known}: {value!r}."]
     if key == "retry":
         return _no_strategy(where, value)
+    if key == "backlog_priorities":
+        fits = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+        return [] if fits else [f"{where} must be a dictionary from tasks to priorities, not {value!r:.60}."]
     return _no_number(where, value, (int, float) if key == "timeout" else (int,))
 
 

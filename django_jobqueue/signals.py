@@ -15,3 +15,7 @@ worker_started = Signal()
 
 worker_stopped = Signal()
 """Arguments: `worker` (WorkerIdentity)."""
+
+backlog_changed = Signal()
+"""A queue's backlog has another level. Arguments: `queue` (its name), `level` and `before` (BacklogLevel), `stats`
+(QueueStats). Sent by the heart of each `queue_work` that serves the store."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,8 @@ class QueuePolicy:
 
     For jobs: `timeout` (seconds) and `retry`. For a worker that serves the queue: `prefetch` (jobs it takes at most at
     once), `concurrency` (jobs it runs at once in one process), `memory_mb` (a process that needs more is replaced).
+    For its backlog, see `workers.backlog`: from how many ready jobs on it is a warning, or critical, and which priority
+    the jobs of some tasks get then.
     """
 
     timeout: float | None = None
@@ -28,6 +30,9 @@ class QueuePolicy:
     prefetch: int | None = None
     memory_mb: int | None = None
     concurrency: int | None = None
+    backlog_warning: int | None = None
+    backlog_critical: int | None = None
+    backlog_priorities: Mapping[str, int | str] = field(default_factory=dict)
 
 
 _PROFILES = {

@@ -148,6 +148,13 @@ class QueueStats(NamedTuple):
     oldest_ready_s: float = 0.0
 
 
+class Page(NamedTuple):
+    """Some jobs, and where to go on; an empty cursor is the end. A page without jobs need not be the last."""
+
+    ids: list[UUID]
+    cursor: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerIdentity:
     """Who asks. `id` is new for each start of a worker: a restarted one never inherits the leases of its last life."""
@@ -243,6 +250,13 @@ class Queue(ABC):
     @abstractmethod
     def queue_names(self) -> list[str]:
         """Queues that have ready jobs, by name."""
+
+    @abstractmethod
+    def ready_of(self, queue: str, task: str, but: int, cursor: str = "") -> Page:
+        """A page of the ready jobs of one task of a queue that have another priority than `but`, in no order.
+
+        Go on with the page's cursor, until that is empty. What moves meanwhile may be left out.
+        """
 
     # -- workers -----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from django_jobqueue.queues.base import (
     Exchange,
     JobSnapshot,
     Move,
+    Page,
     Queue,
     QueueStats,
     Reservation,
@@ -247,6 +248,11 @@ class MemoryQueue(Queue):
     def queue_names(self) -> list[str]:
         with self._changed:
             return sorted({job.payload.queue for job in self.jobs.values() if job.room is Room.READY})
+
+    def ready_of(self, queue: str, task: str, but: int, cursor: str = "") -> Page:
+        with self._changed:
+            found = [job.payload for job in self._line(queue)]
+            return Page([one.id for one in found if one.task == task and one.priority != but])
 
     # -- workers -----------------------------------------------------------------------------------------------------
 

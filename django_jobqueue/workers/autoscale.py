@@ -26,6 +26,7 @@ class Sample(NamedTuple):
     """How it is now. `at` is any clock in seconds; `done_per_second` is counted since the last sample.
 
     `host_busy` is the share of the host's processors that work, 0 to 1. A figure that is not known is None.
+    `is_backlog`: a queue has more jobs than its settings allow, see `backlog`.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Sample(NamedTuple):
     free_memory_kb: int | None = None
     host_memory_kb: int | None = None
     child_memory_kb: int | None = None
+    is_backlog: bool = False
 
 
 class Decision(NamedTuple):
@@ -94,7 +96,8 @@ class Autoscaler:
         if now.children >= self.most or now.busy < now.children or now.ready <= 0:
             return None
         clear_in = self._clear_in(now)
-        if max(clear_in, now.oldest_ready_s) <= self.target or now.at - self._changed_at < GROW_PAUSE:
+        is_soon_done = max(clear_in, now.oldest_ready_s) <= self.target and not now.is_backlog
+        if is_soon_done or now.at - self._changed_at < GROW_PAUSE:
             return None
         if now.host_busy is not None and now.host_busy > BUSY_HOST:
             return None

@@ -57,6 +57,15 @@ def destined(fate, **values):
     return job(**values, **({"delay": HOUR} if fate == "delayed" else {}))
 
 
+def all_of(queue, *which):
+    page = queue.ready_of(*which)
+    found = list(page.ids)
+    while page.cursor:
+        page = queue.ready_of(*which, page.cursor)
+        found += page.ids
+    return found
+
+
 class Pushing(Hooks):
     def test_p1_push_gives_the_ids_in_order(self, queue):
         payloads = [job(), job(queue="other"), job(delay=HOUR), job(priority=100)]
@@ -351,6 +360,23 @@ class Looking(Hooks):
         assert queue.peek() == queue.find(urgent.id)
         assert ids(claim(queue)) == [urgent.id]
         assert queue.peek("nowhere") is None
+
+    def test_ready_of_gives_the_waiting_jobs_of_one_task_with_another_priority(self, queue):
+        wanted = jobs(3, task="shop.news") + jobs(1, task="shop.news", priority=9)
+        already = jobs(2, task="shop.news", priority=-5)
+        others = [job(), job(task="shop.news", queue="other"), job(task="shop.news", delay=HOUR)]
+        queue.push(*wanted, *already, *others)
+        assert set(all_of(queue, "default", "shop.news", -5)) == {one.id for one in wanted}
+        assert all_of(queue, "default", "shop.none", -5) == all_of(queue, "none", "shop.news", -5) == []
+        claim_one(queue)  # the one with priority 9
+        assert queue.reprioritize(wanted[0].id, -5)
+        assert set(all_of(queue, "default", "shop.news", -5)) == {one.id for one in wanted[1:3]}
+
+    def test_ready_of_goes_through_a_long_line_page_by_page(self, queue):
+        payloads = jobs(4_500, task="shop.news")
+        for first in range(0, len(payloads), 500):
+            queue.push(*payloads[first : first + 500])
+        assert sorted(all_of(queue, "default", "shop.news", 1)) == sorted(one.id for one in payloads)
 
     def test_size_counts_live_jobs(self, queue):
         done, _running = push_and_claim(queue), push_and_claim(queue)

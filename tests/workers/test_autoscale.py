@@ -111,6 +111,11 @@ def test_what_keeps_it_from_growing(change):
     assert Autoscaler(1, 8).decide(PRESSED._replace(**change)).children == 4
 
 
+def test_a_backlog_over_its_threshold_is_reason_enough():
+    soon_done = PRESSED._replace(ready=20, oldest_ready_s=1.0)
+    assert Autoscaler(1, 8).decide(soon_done._replace(is_backlog=True)).children == 5
+
+
 def test_a_host_short_of_memory_loses_one_whatever_waits():
     scaler = Autoscaler(2, 8)
     short = PRESSED._replace(free_memory_kb=10_000, host_memory_kb=1_000_000, child_memory_kb=50_000)

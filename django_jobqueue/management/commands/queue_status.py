@@ -13,6 +13,7 @@ from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.lifecycle.dead_letters import source_queue
 from django_jobqueue.management import arguments
 from django_jobqueue.models import WorkerProcess
+from django_jobqueue.monitoring.scaling import desired_workers
 from django_jobqueue.queues.base import Queue, QueueStats
 
 _WORKER_FIELDS = ("name", "state", "queues", "completed", "failed", "heartbeat_at", "expires_at")
@@ -49,6 +50,7 @@ class Report:
     queues: list[QueueStats] = field(default_factory=list)
     workers: list[dict[str, Any]] = field(default_factory=list)
     server: dict[str, Any] = field(default_factory=dict)
+    desired_workers: int = 0
     problem: str = ""
     known: set[str] = field(default_factory=set)
 
@@ -58,6 +60,7 @@ class Report:
             "queues": [row._asdict() for row in self.queues],
             "workers": self.workers,
             "server": self.server,
+            "desired_workers": self.desired_workers,
             "problem": self.problem,
         }
 
@@ -70,6 +73,7 @@ def report_of(queue: Queue, name: str | None) -> Report:
         report.queues = queue.stats(source_queue(name) if is_dead and name else name)
         report.workers = _workers(queue)
         report.server = queue.server()
+        report.desired_workers = desired_workers(queue, name)
     except STORE_ERRORS as error:
         report.problem = arguments.no_answer(queue, error)
     return report

@@ -10,9 +10,11 @@ from django.db.models import Count, Min
 
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobLock, JobPriority
-from django_jobqueue.queues.base import JobSnapshot, QueueStats, Room
+from django_jobqueue.queues.base import JobSnapshot, Page, QueueStats, Room
 from django_jobqueue.queues.orm.dialect import Dialect
 from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY
+
+PAGE = 2_000
 
 
 def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
@@ -35,6 +37,18 @@ def peek(dialect: Dialect, queue: str) -> JobSnapshot | None:
     """The job next in line."""
     rows = dialect.rows(f"SELECT job_id FROM {READY} WHERE queue = %s ORDER BY priority DESC, seq LIMIT 1", [queue])
     return find(dialect, dialect.from_id(rows[0][0])) if rows else None
+
+
+def ready_of(dialect: Dialect, queue: str, task: str, but: int, cursor: str) -> Page:
+    """Reads so many places of the line, whatever jobs are in them: a page has an end also where nothing is found."""
+    after = [dialect.to_id(UUID(cursor))] if cursor else []
+    rows = dialect.rows(
+        f"SELECT r.job_id, j.task FROM {READY} r JOIN {JOBS} j ON j.id = r.job_id WHERE r.queue = %s "
+        f"AND r.priority <> %s {'AND r.job_id > %s' if after else ''} ORDER BY r.job_id LIMIT {PAGE}",
+        [queue, but, *after],
+    )
+    ids = [dialect.from_id(db_id) for db_id, name in rows if name == task]
+    return Page(ids, str(dialect.from_id(rows[-1][0])) if len(rows) == PAGE else "")
 
 
 def stats(dialect: Dialect, queue: str | None) -> list[QueueStats]:

@@ -19,6 +19,7 @@ from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     Exchange,
     JobSnapshot,
+    Page,
     Queue,
     QueueStats,
     Reservation,
@@ -193,6 +194,9 @@ class OrmQueue(Queue):
 
     def queue_names(self) -> list[str]:
         return self._dialect().ready_queues()
+
+    def ready_of(self, queue: str, task: str, but: int, cursor: str = "") -> Page:
+        return looking.ready_of(self._dialect(), queue, task, but, cursor)
 
     def inspector(self, late: float) -> Inspector:
         return OrmInspector(self, self._dialect(), late)

@@ -189,6 +189,17 @@ def unpack_record(data: bytes) -> Record:
     )
 
 
+def task_of(head: bytes) -> str:
+    """The name of the task, from the beginning of a record; empty for garbage."""
+    try:
+        _, _, _, queue_size, unique_size = _HEAD.unpack_from(head)
+        at = _HEAD.size + queue_size + unique_size
+        size = _BODY.unpack_from(head, at)[6]
+        return head[at + _BODY.size : at + _BODY.size + size].decode()
+    except (StructError, UnicodeDecodeError):
+        return ""
+
+
 def _unpack_args(stored: bytes, how: int, size: int) -> bytes:
     if how == _PLAIN:
         return stored

@@ -27,6 +27,7 @@ from django_jobqueue.queues.base import (
     Exchange,
     JobSnapshot,
     Move,
+    Page,
     Queue,
     QueueStats,
     Reservation,
@@ -189,6 +190,12 @@ class RedisQueue(Queue):
 
     def queue_names(self) -> list[str]:
         return [name.decode() for name in self._scripts.run("queue_names")]
+
+    def ready_of(self, queue: str, task: str, but: int, cursor: str = "") -> Page:
+        next_cursor, *flat = self._scripts.run("ready_of", cursor or "0", queue, but)
+        found = zip(flat[::2], flat[1::2], strict=True)
+        ids = [UUID(bytes=job_id) for job_id, head in found if packed.task_of(head) == task]
+        return Page(ids, "" if next_cursor == b"0" else next_cursor.decode())
 
     def server(self) -> dict[str, Any]:
         health = self.connection.health()
