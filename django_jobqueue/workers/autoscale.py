@@ -76,7 +76,7 @@ class Autoscaler:
         else:
             self._rate = _SMOOTHING * now.done_per_second + (1 - _SMOOTHING) * self._rate
         is_pressed = now.ready > 0 and now.busy >= now.children
-        self._needed.append((now.at, now.children if is_pressed else now.busy))
+        self._needed.append((now.at, now.children if is_pressed or self._waits_too_long(now) else now.busy))
         while self._needed and self._needed[0][0] < now.at - SHRINK_AFTER:
             self._needed.popleft()
 
@@ -93,20 +93,20 @@ class Autoscaler:
         return Decision(now.children - 1, f"only {now.free_memory_kb // 1024} MiB of memory are free")
 
     def _more(self, now: Sample) -> Decision | None:
-        if now.children >= self.most or now.busy < now.children or now.ready <= 0:
+        if now.children >= self.most or now.busy < now.children or not self._waits_too_long(now):
+            return None
+        if now.at - self._changed_at < GROW_PAUSE or (now.host_busy is not None and now.host_busy > BUSY_HOST):
             return None
         clear_in = self._clear_in(now)
-        is_soon_done = max(clear_in, now.oldest_ready_s) <= self.target and not now.is_backlog
-        if is_soon_done or now.at - self._changed_at < GROW_PAUSE:
-            return None
-        if now.host_busy is not None and now.host_busy > BUSY_HOST:
-            return None
         wanted = self.most if clear_in == math.inf else math.ceil(now.children * clear_in / self.target)
         step = min(max(1, wanted - now.children), max(1, now.children // 2), self.most - now.children, now.ready)
         step = min(step, self._that_fit(now))
         if step < 1:
             return None
         return Decision(now.children + step, f"{now.ready} jobs wait, for up to {now.oldest_ready_s:.0f} s")
+
+    def _waits_too_long(self, now: Sample) -> bool:
+        return now.ready > 0 and (now.is_backlog or max(self._clear_in(now), now.oldest_ready_s) > self.target)
 
     def _clear_in(self, now: Sample) -> float:
         """Seconds until what waits now has been done, as things go."""
