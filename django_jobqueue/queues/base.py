@@ -57,10 +57,6 @@ class Move(StrEnum):
     CANCELLED = "cancelled"
 
 
-RUNS_AGAIN = frozenset({Move.RETRY, Move.SNOOZE, Move.RELEASED})
-"""Where a job comes back from by itself. One that was asked to stop does not: it is CANCELLED instead."""
-
-
 class ErrorRecord(NamedTuple):
     """An exception as it is stored: text only, cut to size, free of NUL and lone surrogates."""
 
@@ -82,8 +78,8 @@ class Settlement(NamedTuple):
 
     COMPLETED and CANCELLED end the job in the history, DEAD in the dead letters with `reason`. SNOOZE and RELEASED
     give the attempt back; RELEASED leaves no trace, because nothing ran. A job that was asked to stop meanwhile (see
-    `Queue.request_cancel`) ends CANCELLED where RETRY, SNOOZE and RELEASED would let it run again. `start_ms` is how
-    long after its claim the job was started, `run_ms` how long it ran.
+    `Queue.request_cancel`) ends CANCELLED whatever is decided but COMPLETED. `start_ms` is how long after its claim the
+    job was started, `run_ms` how long it ran.
     """
 
     reservation: Reservation
@@ -308,9 +304,8 @@ class Queue(ABC):
     def request_cancel(self, job_id: UUID, kill: bool = False) -> bool:
         """Ask a running job to stop; with `kill`, its worker stops it by force. False when it is not running.
 
-        Stored with the lease and gone with it. From here on no move leads the job back to the line: a retry, a snooze,
-        a release, a worker that leaves or dies all end it as cancelled. One that completes or fails for good before it
-        hears of it has completed, or is a dead letter.
+        Stored with the lease and gone with it. From here on the job completes or ends as cancelled, nothing else: not
+        by a retry, a snooze or a release, by a failure for good, or by a worker that leaves or dies.
         """
 
     @abstractmethod

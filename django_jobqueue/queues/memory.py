@@ -21,7 +21,6 @@ from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
     NO_ERROR,
-    RUNS_AGAIN,
     WORKER_LOST,
     ErrorRecord,
     Exchange,
@@ -405,7 +404,7 @@ class MemoryQueue(Queue):
         job = self.jobs.get(one.reservation.job_id)
         if job is None or job.room is not Room.LEASED or job.lease_no != one.reservation.lease_no:
             return False
-        if job.kill is not None and one.move in RUNS_AGAIN:
+        if job.kill is not None and one.move is not Move.COMPLETED:
             one = one._replace(move=Move.CANCELLED)
         if one.move is Move.RELEASED:
             self._release(job)

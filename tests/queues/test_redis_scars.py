@@ -530,7 +530,7 @@ def test_p2_an_exchange_that_a_client_repeats_claims_and_settles_once(queue, mon
     assert len(exchange.reservations) == 4
 
 
-@pytest.mark.parametrize("move", [Move.RETRY, Move.RELEASED])
+@pytest.mark.parametrize("move", [Move.RETRY, Move.RELEASED, Move.DEAD])
 def test_p8_an_exchange_that_a_client_repeats_records_what_was_asked_to_stop_as_cancelled(queue, monkeypatch, move):
     """The second answer must say so too: the first one, which nobody heard, has ended the job."""
     worker = joined(queue)
@@ -543,7 +543,8 @@ def test_p8_an_exchange_that_a_client_repeats_records_what_was_asked_to_stop_as_
     assert queue.exchange(batch, (), 0, worker).settled == [True, True]
     monkeypatch.undo()
     assert list(JobHistory.objects.filter(job_id=stopped.job_id).values_list("outcome", flat=True)) == ["cancelled"]
-    assert queue.find(other.job_id) is not None
+    assert DeadLetterJob.objects.count() == (move is Move.DEAD)
+    assert queue.find(stopped.job_id) is None
 
 
 @pytest.mark.parametrize("record", ["all", "failures", "none"])

@@ -11,7 +11,6 @@ from django_jobqueue import failpoints
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobHistory
 from django_jobqueue.queues.base import (
     NO_ERROR,
-    RUNS_AGAIN,
     WORKER_LOST,
     ErrorRecord,
     Move,
@@ -45,8 +44,8 @@ class Moves:
         self._over: list[UUID] = []
 
     def settle(self, one: Settlement, lease: Lease) -> None:
-        """Make one decision true. A job that was asked to stop does not run again: what would have it do so ends it."""
-        if lease.cancel and one.move in RUNS_AGAIN:
+        """Make one decision true. A job that was asked to stop completes or is cancelled, nothing else."""
+        if lease.cancel and one.move is not Move.COMPLETED:
             one = one._replace(move=Move.CANCELLED)
         if one.move is Move.RELEASED:
             self.release(lease)

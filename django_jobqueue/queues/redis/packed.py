@@ -221,7 +221,7 @@ def unpack_holders(data: bytes, count: int) -> list[UUID | None]:
 
 
 def unpack_stopped(data: bytes, count: int) -> list[int]:
-    """Which of so many settlements ended a job that was to run again, because it had been asked to stop."""
+    """Which of so many settlements ended a job as cancelled, because it had been asked to stop."""
     return [index for (index,) in _INDEX.iter_unpack(data[16 * count :])]
 
 

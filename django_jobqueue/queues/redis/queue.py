@@ -306,7 +306,7 @@ class RedisQueue(Queue):
 
 
 def _as_settled(settlements: Sequence[Settlement], stopped: Sequence[int]) -> Sequence[Settlement]:
-    """What the settlements have become: a job that was asked to stop is over instead of running again."""
+    """What the settlements have become: a job that was asked to stop is cancelled, whatever was decided."""
     if not stopped:
         return settlements
     done = list(settlements)

@@ -6,8 +6,8 @@
 -- length, id, lease number, when it was claimed, outcome ('L' given back), delay in microseconds, what the worker says. Lease numbers
 -- start anew when a server loses its last writes; the moment of the claim does not come again.
 -- Gives: whether the worker is known ('1', '0'), in how many microseconds the next delayed job is due ('' none), for all settlements
--- the workers that held their leases (nobody: it was lost) and then the numbers of those that ended cancelled instead of running again
--- because they were asked to stop, then in pieces the claimed jobs: length of the record, state, id, record.
+-- the workers that held their leases (nobody: it was lost) and then the numbers of those that ended cancelled and not as was decided,
+-- because they had been asked to stop, then in pieces the claimed jobs: length of the record, state, id, record.
 
 local worker, limit, level, turn, call, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local problem = wrong_store() or wrong(held_key(worker), 'set')
@@ -47,7 +47,6 @@ local function has_stopped(one)
   return over and string.sub(over, 1, 1) == 'X'
 end
 
-local RUNS_AGAIN = {R = true, S = true, L = true}
 local taken, checked, holders, stopped = {}, {}, {}, {}
 for i, one in ipairs(settlements) do
   local state, record, holder = states[i], records[i], NOBODY
@@ -61,7 +60,7 @@ for i, one in ipairs(settlements) do
       if problem then return problem end
       checked[holder] = true
     end
-    if RUNS_AGAIN[one.outcome] and is_asked(string.sub(state, 27, 27)) then
+    if one.outcome ~= 'C' and one.outcome ~= 'X' and is_asked(string.sub(state, 27, 27)) then
       one.outcome = 'X'
       stopped[#stopped + 1] = struct.pack('>I4', i - 1)
     end
@@ -70,7 +69,7 @@ for i, one in ipairs(settlements) do
   end
   if holder == NOBODY and is_repeat and has_settled(one) then
     holder = worker
-    if RUNS_AGAIN[one.outcome] and has_stopped(one) then stopped[#stopped + 1] = struct.pack('>I4', i - 1) end
+    if one.outcome ~= 'C' and one.outcome ~= 'X' and has_stopped(one) then stopped[#stopped + 1] = struct.pack('>I4', i - 1) end
   end
   holders[i] = holder
 end

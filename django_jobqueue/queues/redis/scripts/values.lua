@@ -31,8 +31,8 @@ local function unpacked(value)
   return s
 end
 
--- A leased job has no reason to wait; there stands instead whether it was asked to stop ('c'), or is to be killed ('k'). Then no
--- move leads it back to the line.
+-- A leased job has no reason to wait; there stands instead whether it was asked to stop ('c'), or is to be killed ('k'). Then it
+-- completes or is cancelled, and nothing else.
 local function is_asked(reason) return reason == 'c' or reason == 'k' end
 
 -- the state of a job, also of one that has none of its own
