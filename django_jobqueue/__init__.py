@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from django_jobqueue.decorators import Job as Job
     from django_jobqueue.decorators import task as task
     from django_jobqueue.exceptions import Discard as Discard
+    from django_jobqueue.exceptions import JobCancelled as JobCancelled
     from django_jobqueue.exceptions import JobTimeout as JobTimeout
     from django_jobqueue.exceptions import Retry as Retry
     from django_jobqueue.exceptions import Snooze as Snooze
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from django_jobqueue.jobs.retry import NoRetry as NoRetry
     from django_jobqueue.jobs.retry import RetryStrategy as RetryStrategy
     from django_jobqueue.jobs.status import JobStatus as JobStatus
+    from django_jobqueue.lifecycle.cancelling import Cancellation as Cancellation
+    from django_jobqueue.lifecycle.cancelling import cancel as cancel
     from django_jobqueue.queues import get_queue as get_queue
 
 _HOMES = {
+    "Cancellation": "lifecycle.cancelling",
     "Discard": "exceptions",
     "ExponentialBackoff": "jobs.retry",
     "FixedDelays": "jobs.retry",
     "Job": "decorators",
+    "JobCancelled": "exceptions",
     "JobContext": "compat",
     "JobPayload": "jobs.payload",
     "JobStatus": "jobs.status",
@@ -41,6 +46,7 @@ _HOMES = {
     "Retry": "exceptions",
     "RetryStrategy": "jobs.retry",
     "Snooze": "exceptions",
+    "cancel": "lifecycle.cancelling",
     "get_queue": "queues",
     "task": "decorators",
 }

@@ -25,13 +25,18 @@ from django_jobqueue.admin.pages import Event, Page, executions, worker_link
 from django_jobqueue.admin.rooms import RoomView, rooms_of
 from django_jobqueue.admin.seen import Seen
 from django_jobqueue.exceptions import STORE_ERRORS
+from django_jobqueue.lifecycle.cancelling import cancel_in
 from django_jobqueue.lifecycle.dead_letters import Revival
 from django_jobqueue.models import Job
 from django_jobqueue.queues.base import Queue
 
 
 def _cancel(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
-    return _one_by_one(queue.cancel, ids)
+    return _one_by_one(lambda one: bool(cancel_in(queue, one)), ids)
+
+
+def _kill(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
+    return _one_by_one(lambda one: queue.request_cancel(one, kill=True), ids)
 
 
 def _run_now(queue: Queue, ids: Sequence[UUID], seen: Seen) -> Revival:
@@ -57,11 +62,24 @@ CANCEL = Operation(
     name="cancel",
     permission="django_jobqueue.cancel_job",
     label=_("Cancel"),
-    done=ngettext_lazy("%(count)d job cancelled.", "%(count)d jobs cancelled.", "count"),
-    nothing=_("Nothing was cancelled: only jobs that wait can be."),
-    logged=_("Cancelled."),
+    done=ngettext_lazy(
+        "%(count)d job cancelled, or asked to stop.", "%(count)d jobs cancelled, or asked to stop.", "count"
+    ),
+    nothing=_("Nothing was cancelled: only jobs that wait or run can be."),
+    logged=_("Cancelled, or asked to stop."),
     work=_cancel,
-    confirm=_("Cancel? It will never run."),
+    confirm=_("Cancel? It will not run again. If it runs now, it is asked to stop."),
+    tone="danger",
+)
+KILL = Operation(
+    name="kill",
+    permission="django_jobqueue.kill_job",
+    label=_("Stop by force"),
+    done=ngettext_lazy("%(count)d job is stopped by force.", "%(count)d jobs are stopped by force.", "count"),
+    nothing=_("Nothing to stop: none of them runs."),
+    logged=_("To be stopped by force."),
+    work=_kill,
+    confirm=_("Stop it by force? What it is doing may stay half done. It will not run again."),
     tone="danger",
 )
 RUN_NOW = Operation(
@@ -83,8 +101,8 @@ class JobAdmin(JobQueueAdmin):
     search_fields = ("task",)
     search_help_text = _("Job id, or words of the task.")
     ordering = ("-pk",)  # ids are UUIDv7: by age, and the only order a million rows come in for free
-    actions = ("run_selected_now", "cancel_selected")
-    operations = (RUN_NOW, CANCEL)
+    actions = ("run_selected_now", "cancel_selected", "kill_selected")
+    operations = (RUN_NOW, CANCEL, KILL)
     narrow = ("args",)
     change_list_template = "admin/django_jobqueue/jobs.html"
 
@@ -146,6 +164,13 @@ class JobAdmin(JobQueueAdmin):
     @admin.action(description=_("Cancel selected %(verbose_name_plural)s"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self.act_on_many(request, CANCEL, queryset)
+
+    def has_kill_permission(self, request: HttpRequest) -> bool:
+        return KILL.is_allowed(request)
+
+    @admin.action(description=_("Stop selected %(verbose_name_plural)s by force"), permissions=["kill"])
+    def kill_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.act_on_many(request, KILL, queryset)
 
     @admin.action(description=_("Run selected %(verbose_name_plural)s now"), permissions=["run_now"])
     def run_selected_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -209,7 +209,7 @@ def _live_page(queue: Queue, job: JobSnapshot) -> Page:
 
 def _room(queue: Queue, job: JobSnapshot) -> RoomView:
     room = RoomView(_KINDS[job.room], job.attempt, job.lease_no, since=job.claimed_at, due_at=job.due_at)
-    room.reason = job.reason
+    room.reason, room.is_asked_to_stop = job.reason, job.is_asked_to_stop
     room.reason_label = str(dict(DelayedJob.Reason.choices).get(job.reason, job.reason))
     if job.worker_id is not None:
         room.worker_id = job.worker_id

@@ -33,11 +33,12 @@ class RoomView:
     waiting_on: str = ""
     worker_id: UUID | None = None
     worker: str = ""
+    is_asked_to_stop: bool = False
 
     @property
     def badge(self) -> SafeString:
         if self.kind == "running":
-            return widgets.badge("running", _("running"))
+            return widgets.badge("running", _("asked to stop") if self.is_asked_to_stop else _("running"))
         if self.kind == "delayed":
             return widgets.badge(self.reason, self.reason_label)
         if self.kind == "ready":
@@ -71,7 +72,7 @@ def rooms_of(using: str, ids: Sequence[UUID]) -> dict[UUID, RoomView]:
     for row in leases:
         name = names.get(row.worker_id) or widgets.short_id(row.worker_id)
         room = RoomView("running", row.attempt, row.lease_no, row.crashes, row.claimed_at)
-        room.worker_id, room.worker = row.worker_id, name
+        room.worker_id, room.worker, room.is_asked_to_stop = row.worker_id, name, row.cancel is not None
         found[row.pk] = room
     return found
 

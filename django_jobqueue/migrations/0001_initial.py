@@ -149,7 +149,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'job',
                 'verbose_name_plural': 'jobs',
                 'db_table': 'jobqueue_jobs',
-                'permissions': [('cancel_job', 'Can cancel jobs that wait'), ('run_job_now', 'Can make delayed jobs run now')],
+                'permissions': [('cancel_job', 'Can cancel jobs'), ('kill_job', 'Can stop running jobs by force'), ('run_job_now', 'Can make delayed jobs run now')],
             },
         ),
         migrations.CreateModel(

@@ -79,7 +79,8 @@ class Job(models.Model):
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         permissions = [
-            ("cancel_job", "Can cancel jobs that wait"),
+            ("cancel_job", "Can cancel jobs"),
+            ("kill_job", "Can stop running jobs by force"),
             ("run_job_now", "Can make delayed jobs run now"),
         ]
 

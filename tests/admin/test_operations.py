@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_jobqueue.admin import operations
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.lifecycle import dead_letters
-from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobPriority
+from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobLock, JobPriority
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from tests.admin.conftest import inline_code, messages_of, push, staff_with, url
 from tests.lifecycle.letters import ADD, die, write_letter
@@ -29,17 +29,31 @@ BUTTONS = [
     ("deadletterjob", "discard", "discard_selected", "discard_deadletterjob"),
     ("job", "cancel", "cancel_selected", "cancel_job"),
     ("job", "run-now", "run_selected_now", "run_job_now"),
+    ("job", "kill", "kill_selected", "kill_job"),
 ]
-OTHERS = ["retry_deadletterjob", "edit_retry_deadletterjob", "discard_deadletterjob", "cancel_job", "run_job_now"]
+OTHERS = [
+    *("retry_deadletterjob", "edit_retry_deadletterjob", "discard_deadletterjob"),
+    *("cancel_job", "run_job_now", "kill_job"),
+]
 VIEW = ["view_deadletterjob", "view_job"]
 
 
-def target(queue, model):
+def target(queue, model, page):
+    if page == "kill":
+        return claimed(queue)
     return write_letter().pk if model == "deadletterjob" else push(queue, delay=3600)
 
 
+def claimed(queue):
+    job_id, worker = push(queue), WorkerIdentity()
+    queue.join(worker)
+    assert queue.pop((), worker.id).job_id == job_id
+    return job_id
+
+
 def rooms():
-    return DeadLetterJob.objects.count(), Job.objects.count(), DelayedJob.objects.count(), JobHistory.objects.count()
+    told = JobLock.objects.filter(cancel__isnull=False)
+    return [rows.count() for rows in (DeadLetterJob.objects, Job.objects, DelayedJob.objects, JobHistory.objects, told)]
 
 
 def everyone_but(permission):
@@ -56,7 +70,7 @@ def run_action(client, model, action, *pks, **data):
 @pytest.mark.parametrize(("model", "page", "action", "permission"), BUTTONS, ids=[row[1] for row in BUTTONS])
 class TestButton:
     def test_get_does_nothing_whoever_asks(self, queue, as_boss, model, page, action, permission):
-        address = url(model, page, target(queue, model))
+        address = url(model, page, target(queue, model, page))
         before = rooms()
         assert as_boss.get(address).status_code == 405
         assert as_boss.head(address).status_code == 405
@@ -67,7 +81,7 @@ class TestButton:
         assert rooms() == before
 
     def test_strangers_are_sent_to_the_login(self, queue, model, page, action, permission):
-        before_target = target(queue, model)
+        before_target = target(queue, model, page)
         before = rooms()
         response = Client().post(url(model, page, before_target))
         assert response.status_code == 302
@@ -76,7 +90,7 @@ class TestButton:
 
     def test_staff_with_every_other_permission_may_not(self, queue, model, page, action, permission):
         client = staff_with(*VIEW, *everyone_but(permission))
-        address = url(model, page, target(queue, model))
+        address = url(model, page, target(queue, model, page))
         before = rooms()
         assert client.post(address).status_code == 403
         assert rooms() == before
@@ -84,7 +98,7 @@ class TestButton:
 
     def test_staff_with_the_permission_may_and_it_is_written_down(self, queue, model, page, action, permission):
         client = staff_with(*VIEW, permission)
-        pk = target(queue, model)
+        pk = target(queue, model, page)
         before = rooms()
         response = client.post(url(model, page, pk))
         assert response.status_code == 302
@@ -97,7 +111,7 @@ class TestButton:
 
     def test_the_permission_alone_is_enough_and_shows_nothing(self, queue, model, page, action, permission):
         client = staff_with(permission)
-        response = client.post(url(model, page, target(queue, model)))
+        response = client.post(url(model, page, target(queue, model, page)))
         assert response["Location"] == "/admin/"
         assert LogEntry.objects.exists()
         assert client.get(url(model)).status_code == 403
@@ -105,7 +119,7 @@ class TestButton:
     def test_a_forged_post_is_refused_csrf(self, queue, boss, model, page, action, permission):
         client = Client(enforce_csrf_checks=True)
         client.force_login(boss)
-        pk = target(queue, model)
+        pk = target(queue, model, page)
         before = rooms()
         assert client.post(url(model, page, pk)).status_code == 403
         assert rooms() == before
@@ -115,14 +129,14 @@ class TestButton:
         assert rooms() != before
 
     def test_the_button_is_there_for_whom_it_is(self, queue, model, page, action, permission):
-        pk = target(queue, model)
+        pk = target(queue, model, page)
         button = f'action="{url(model, page, pk)}"'
         assert button in staff_with(*VIEW, permission).get(url(model, "change", pk)).content.decode()
         others = staff_with(*VIEW, *everyone_but(permission)).get(url(model, "change", pk)).content.decode()
         assert button not in others
 
     def test_the_list_action_needs_the_permission_too(self, queue, model, page, action, permission):
-        pk = target(queue, model)
+        pk = target(queue, model, page)
         before = rooms()
         others = staff_with(*VIEW, *everyone_but(permission))
         assert f'value="{action}"' not in others.get(url(model)).content.decode()
@@ -136,8 +150,10 @@ class TestButton:
         assert LogEntry.objects.get().object_id == str(pk)
 
     def test_a_second_click_finds_nothing_and_says_so(self, queue, as_boss, model, page, action, permission):
-        pk = target(queue, model)
+        pk = target(queue, model, page)
         as_boss.post(url(model, page, pk))
+        if page == "kill":
+            queue.leave(queue.find(pk).worker_id)  # it has stopped
         before = rooms()
         response = as_boss.post(url(model, page, pk), follow=True)
         assert response.status_code == 200
@@ -178,10 +194,28 @@ def test_a_letter_that_must_stay_dead_says_why(queue, as_boss):
     assert not LogEntry.objects.exists()
 
 
-def test_running_jobs_are_neither_cancelled_nor_hurried(queue, as_boss):
+def test_running_jobs_are_told_to_stop_or_stopped_by_force(queue, as_boss):
+    runs = claimed(queue)
+    worker = queue.find(runs).worker_id
+    response = as_boss.post(url("job", "cancel", runs), follow=True)
+    assert "1 job cancelled, or asked to stop" in messages_of(response)[0]
+    assert queue.cancellations(worker) == {runs: False}
+    assert "asked to stop" in as_boss.get(url("job")).content.decode()
+    response = as_boss.post(url("job", "kill", runs), follow=True)
+    assert "1 job is stopped by force" in messages_of(response)[0]
+    assert queue.cancellations(worker) == {runs: True}
+    assert [entry.get_change_message() for entry in LogEntry.objects.order_by("id")] == [
+        "Cancelled, or asked to stop.",
+        "To be stopped by force.",
+    ]
+
+
+def test_waiting_jobs_are_cancelled_and_not_hurried_or_killed(queue, as_boss):
     ready = push(queue)
     response = as_boss.post(url("job", "run-now", ready), follow=True)
     assert "Nothing to hurry" in messages_of(response)[0]
+    response = as_boss.post(url("job", "kill", ready), follow=True)
+    assert "Nothing to stop" in messages_of(response)[0]
     as_boss.post(url("job", "cancel", ready))
     assert JobHistory.objects.get().outcome == "cancelled"
 

@@ -15,6 +15,7 @@ from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
 from tests.lifecycle.letters import ADD, die, write_history, write_letter
+from tests.queues.hooks import claim_one, job
 from tests.stores import ONE_STORE
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +134,28 @@ def test_what_is_stored_cannot_steer_the_terminal():
     for text in (run("queue_failed"), run("queue_failed", letter.id), run("queue_failed", "--group")):
         assert "\x1b" not in text
         assert "\x07" not in text
+
+
+# queue_cancel
+
+
+def test_cancel_says_what_it_did(queue):
+    waits, runs = job(), job()
+    queue.push(runs)
+    claim_one(queue)
+    queue.push(waits)
+    assert f"{waits.id} cancelled" in run("queue_cancel", waits.id)
+    assert f"{runs.id} runs, and was asked to stop" in run("queue_cancel", runs.id)
+    assert run_json("queue_cancel", runs.id, "--kill") == {"cancelled": [], "asked": [str(runs.id)], "nothing": []}
+    assert queue.cancellations(queue.find(runs.id).worker_id) == {runs.id: True}
+
+
+def test_cancel_does_what_it_can_and_says_what_it_could_not(queue):
+    waits = job()
+    queue.push(waits)
+    with pytest.raises(CommandError, match=r"1 of 2 neither wait nor run in 'default'"):
+        run("queue_cancel", uuid4(), waits.id)
+    assert queue.find(waits.id) is None
 
 
 # queue_retry
