@@ -80,13 +80,9 @@ class Pulse(Chore):
         if self._worker.is_stopping or self._worker.is_quiet:  # a fresh one would not be quiet
             return
         if self._end_at is not None and time.monotonic() >= self._end_at:
-            self._retire("it has lived long enough")
+            self._worker.retire("it has lived long enough")
         elif self._limits.memory_kb is not None and (kb := rss_kb()) > self._limits.memory_kb:
-            self._retire(f"it holds {kb // 1024} MiB of memory")
-
-    def _retire(self, why: str) -> None:
-        logger.info("Worker %s is replaced after its job: %s.", self._seat.name, why)
-        self._worker.stop()
+            self._worker.retire(f"it holds {kb // 1024} MiB of memory")
 
 
 def run(worker: Worker, seat: Seat, signals: StopSignals, limits: ChildLimits) -> Counters:

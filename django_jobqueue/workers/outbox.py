@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.queues.base import Reservation, Settlement
 from django_jobqueue.workers.atomically import Stored
 
@@ -23,20 +24,24 @@ class Held(NamedTuple):
 
 
 class Outbox:
-    """Jobs waiting to be started, the one that runs, and settlements waiting to be stored."""
+    """Jobs waiting to be started, those that run, and settlements waiting to be stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unstarted: deque[Held] = deque()
         self._settlements: list[Settlement] = []
+        self._stored: list[Settlement] = []
         self._oldest: float | None = None
-        self._started_at: float | None = None
+        self._running = 0
+        self._moved_at = 0.0
         self.times_emptied = 0
         """How often jobs that were not started were taken out."""
 
     def receive(self, reservations: Sequence[Reservation]) -> None:
         now = time.monotonic()
         with self._lock:
+            if not self._unstarted:
+                self._moved_at = now
             self._unstarted.extend(Held(one, now) for one in reservations)
 
     def start_next(self) -> Held | None:
@@ -44,14 +49,18 @@ class Outbox:
         with self._lock:
             if not self._unstarted:
                 return None
-            self._started_at = time.monotonic()
+            self._running += 1
+            self._moved_at = time.monotonic()
             return self._unstarted.popleft()
 
     def finish(self, settlement: Settlement) -> None:
-        """The running job ended. What became of it waits to be stored, unless it is."""
+        """A running job ended. What became of it waits to be stored, unless it is."""
         with self._lock:
-            self._started_at = None
-            if not isinstance(settlement, Stored):
+            self._running -= 1
+            self._moved_at = time.monotonic()
+            if isinstance(settlement, Stored):
+                self._stored.append(settlement)
+            else:
                 self._add(settlement)
 
     def add(self, settlements: Sequence[Settlement]) -> None:
@@ -64,17 +73,34 @@ class Outbox:
         if self._oldest is None:
             self._oldest = time.monotonic()
 
+    def give_back_unstarted(self) -> None:
+        """Release all jobs not started. In one step: who looks meanwhile finds them here or there."""
+        with self._lock:
+            for reservation in self._take_unstarted():
+                self._add(released(reservation))
+
     def take_unstarted(self) -> list[Reservation]:
         """All jobs not started, taken out: whoever takes them gives them back to the store."""
         with self._lock:
-            taken = [held.reservation for held in self._unstarted]
-            self._unstarted.clear()
-            self.times_emptied += bool(taken)
-            return taken
+            return self._take_unstarted()
+
+    def _take_unstarted(self) -> list[Reservation]:
+        taken = [held.reservation for held in self._unstarted]
+        self._unstarted.clear()
+        self.times_emptied += bool(taken)
+        return taken
 
     def take_settlements(self) -> list[Settlement]:
         with self._lock:
             taken, self._settlements, self._oldest = self._settlements, [], None
+            return taken
+
+    def take_stored(self) -> Sequence[Settlement]:
+        """What jobs have stored themselves, to be counted."""
+        if not self._stored:
+            return ()
+        with self._lock:
+            taken, self._stored = self._stored, []
             return taken
 
     def put_back(self, settlements: Sequence[Settlement]) -> None:
@@ -90,10 +116,9 @@ class Outbox:
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     @property
-    def running_for(self) -> float:
-        """Seconds the running job has been running; 0 when none is."""
-        started = self._started_at
-        return 0.0 if started is None else time.monotonic() - started
+    def stands_still_for(self) -> float:
+        """How many seconds the next in line has waited for those that run; 0 when none does."""
+        return time.monotonic() - self._moved_at if self._running else 0.0
 
     @property
     def has_unstarted(self) -> bool:

@@ -60,6 +60,8 @@ class Settler:
         with self._busy:
             if self._outbox.oldest_age < older_than:
                 return Exchange([], [])
+            if stored := self._outbox.take_stored():
+                self.counters.count(stored, [True] * len(stored))
             settlements = self._outbox.take_settlements()
             try:
                 exchange = self.queue.exchange(settlements, self.queues, limit, worker)

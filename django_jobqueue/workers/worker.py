@@ -1,41 +1,37 @@
 """The worker: reserve, run, settle, until told to stop.
 
-One thread runs jobs. Finishing a batch and fetching the next is one transaction; while a slow job runs, the flusher
-stores what was decided before it and gives back what was fetched with it. Crash points, in a sentence each: before the
-claim commits nothing has happened; after it, the jobs are leased to a worker that falls silent and are reclaimed when
-its lease ends; a job that ran but was not settled runs again (at least once); after the settlement commits it is over.
+Jobs run in its own thread, or in several others (`slots.py`). Finishing a batch and fetching the next is one
+transaction; while a slow job runs, the flusher stores what was decided before it and gives back what was fetched with
+it. Crash points, in a sentence each: before the claim commits nothing has happened; after it, the jobs are leased to a
+worker that falls silent and are reclaimed when its lease ends; a job that ran but was not settled runs again (at least
+once); after the settlement commits it is over.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobqueue.conf import conf
-from django_jobqueue.lifecycle.outcomes import Timing, failed, released
-from django_jobqueue.queues.base import Exchange, Queue, Reservation, WorkerIdentity, WorkerReport
+from django_jobqueue.lifecycle.policy import worker_policy
+from django_jobqueue.queues.base import Queue, WorkerIdentity, WorkerReport
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
-from django_jobqueue.workers.alarm import TimerThread, alarm
-from django_jobqueue.workers.atomically import Stored
-from django_jobqueue.workers.background import Errand, Flusher, Heartbeat, Reporter
+from django_jobqueue.workers.background import Flusher, Heartbeat, Reporter
 from django_jobqueue.workers.board import Watch, unwatched
-from django_jobqueue.workers.executor import Executor
-from django_jobqueue.workers.hygiene import clean_connections, close_connections
-from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
+from django_jobqueue.workers.hygiene import close_connections
+from django_jobqueue.workers.intake import Intake
 from django_jobqueue.workers.membership import Membership
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.process import rss_kb
 from django_jobqueue.workers.settler import Counters, Settler
-from django_jobqueue.workers.timeouts import Timeouts
+from django_jobqueue.workers.slots import Slots
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -72,29 +68,25 @@ class Worker:
         queues: Sequence[str] = (),
         limits: Limits | None = None,
         *,
+        slots: Slots | None = None,
         membership: Membership | None = None,
         watch: Watch = unwatched,
     ) -> None:
         self.queue = queue
         self.queues = tuple(queues)
         self.limits = limits or Limits()
-        self._watch = watch
-        self._window = JobWindow()
         self._membership = membership or Membership(queue, self.queues)
         self._outbox = Outbox()
         self._settler = Settler(queue, self.queues, self._outbox)
-        self._pace = Pace(conf().PREFETCH_SECONDS, conf().PREFETCH_MAX)
+        self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
+        self._intake = Intake(queue, self._outbox, self._settler, self._pace)
+        self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch)
         self._bell = Bell()
         self._stopping = False
         self._is_quiet = False
-        self._is_wary = False
-        self._claim_is_open = False
-        self._line_is_long = False
-        self._ahead = Errand("jobqueue-fetch")
         self._started = 0
         self._last_work = 0.0
         self._next_reclaim = 0.0
-        self._running = ""
 
     @property
     def identity(self) -> WorkerIdentity:
@@ -107,27 +99,17 @@ class Worker:
     # -- from outside ------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stop reserving, finish the running job, give back the rest. May be called from a signal handler."""
+        """Stop reserving, finish what runs, give back the rest. May be called from a signal handler."""
         self._stopping = True
         self._bell.ring()
+        self._runner.wake()
         self.queue.wake()
 
-    @property
-    def is_stopping(self) -> bool:
-        return self._stopping
-
-    @property
-    def is_in_job(self) -> bool:
-        return self._window.is_open
-
-    def interrupt(self) -> None:
-        """End the running job now; it is given back. For signal handlers: in the main thread it raises."""
-        self._window.interrupt(Interrupted)
-
     def quiet(self) -> None:
-        """Until `resume`: reserve nothing, finish the running job, give back the rest. For a signal handler, too."""
+        """Until `resume`: reserve nothing, finish what runs, give back the rest. For a signal handler, too."""
         self._is_quiet = True
         self._bell.ring()
+        self._runner.wake()
         self.queue.wake()
 
     @property
@@ -138,21 +120,32 @@ class Worker:
         self._is_quiet = False
         self._bell.ring()
 
+    def retire(self, why: str) -> None:
+        """Stop, because this process is not to be trusted with another job. Whoever started it starts a fresh one."""
+        if not self._stopping:
+            logger.warning("Worker %s ends, to be replaced: %s.", self.identity.name, why)
+        self.stop()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def is_in_job(self) -> bool:
+        return self._runner.is_in_job
+
+    def interrupt(self) -> None:
+        """End what runs, now; it is given back. For signal handlers: in the main thread it may raise."""
+        self._runner.interrupt()
+
     def run(self) -> Counters:
         """Work until told to stop, or until the limits are reached. A store that is away at the start is waited for."""
-        if threading.current_thread() is threading.main_thread():
-            with alarm:
-                return self._run(Timeouts(alarm, self._watch))
-        self._window, clock = ThreadWindow(), TimerThread()
-        try:
-            return self._run(Timeouts(clock, self._watch))
-        finally:
-            clock.stop()
+        with self._runner:
+            return self._run()
 
-    def _run(self, timeouts: Timeouts) -> Counters:
+    def _run(self) -> Counters:
         if not self._join():
             return self.counters
-        self._timeouts = timeouts
         worker_started.send_robust(type(self), worker=self.identity)
         heartbeat = Heartbeat(self.queue.lease, self._keep_alive)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
@@ -164,10 +157,12 @@ class Worker:
         try:
             self._loop()
         finally:
+            self._outbox.give_back_unstarted()
+            self._runner.end()
             self._membership.finishing()
             flusher.stop()
             self._end_fetching()
-            self._give_back_unstarted()
+            self._outbox.give_back_unstarted()
             is_settled = self._settle_all()
             heartbeat.stop()
             if reporter is not None:
@@ -211,16 +206,16 @@ class Worker:
             pause = OUTAGE_FIRST_PAUSE
             if found:
                 self._run_batch()
-            elif self.limits.drain:
-                break
-            else:
+            elif not self.limits.drain:
                 self._wait()
+            elif not self._runner.wait_for_an_end(self._is_done):  # a job may have left more to do
+                break
 
     def _be_quiet(self) -> None:
         """Store what was decided, and wait for `resume` or `stop`. The heartbeat goes on."""
         try:
-            self._ahead.wait()
-            self._give_back_unstarted()
+            self._intake.wait()
+            self._outbox.give_back_unstarted()
             self._settler.exchange(0, self.identity.id)
         except (DatabaseError, InterfaceError) as error:
             self._sit_out(error, OUTAGE_FIRST_PAUSE)
@@ -231,6 +226,10 @@ class Worker:
     def _is_done(self) -> bool:
         return self._stopping or (self.limits.max_jobs is not None and self._started >= self.limits.max_jobs)
 
+    def _is_told(self) -> bool:
+        """To start no more jobs, for now or for ever."""
+        return self._is_quiet or self._is_done()
+
     def _sit_out(self, error: Exception, pause: float) -> float:
         """Wait for a store that does not answer; how long to wait the next time."""
         logger.warning("The store did not answer (%s); again in %.1f s.", error, pause)
@@ -239,108 +238,46 @@ class Worker:
         return min(pause * 2, OUTAGE_LONGEST_PAUSE)
 
     def _fetch(self) -> bool:
-        """Store what was decided and fetch the next batch, in one transaction."""
-        wanted = self._wanted()
-        self._ahead.wait()
+        """Store what was decided and fetch the next batch, in one transaction. Whether there is anything to start."""
+        self._runner.wait_for_room(self._is_told)
+        self._intake.wait()
         if self._outbox.has_unstarted:
             return True
-        exchange = self._exchange(wanted)
-        self._line_is_long = len(exchange.reservations) == wanted
+        most = None if self.limits.max_jobs is None else self.limits.max_jobs - self._started
+        exchange = self._intake.fetch(self.identity.id, self._runner.room, most)
         if not exchange.is_member:
             self._beat()  # which is told the same, and begins anew; sooner than the next heartbeat would
         if exchange.reservations:
             self._last_work = time.monotonic()
-            self._receive(exchange.reservations)
-        return self._outbox.has_unstarted
+        if self._intake.is_wary:
+            self._make_way()
+        return bool(exchange.reservations)  # which the flusher may have given back meanwhile: the line is not empty
 
-    def _exchange(self, limit: int) -> Exchange:
-        try:
-            return self._settler.exchange(limit, self.identity.id)
-        except DatabaseError as error:
-            # It may have been done, and only the answer was lost; what a database refuses is rolled back.
-            self._claim_is_open = self._claim_is_open or isinstance(error, OperationalError)
-            raise
-        except Exception:  # the answer was lost, or we choked on it
-            self._claim_is_open = True
-            raise
-
-    def _fetch_ahead(self) -> None:
-        """In the fetcher's thread, while a batch runs: store what the last one came to, and fetch the next.
-
-        Nothing from a suspect on: it is fetched when nothing else is in hand (see `_receive`). And nothing at all when
-        jobs of the batch that runs were given back meanwhile: they come before these.
-        """
-        before = self._outbox.times_emptied
-        jobs = self._exchange(self._pace.limit).reservations
-        is_next = self._outbox.times_emptied == before
-        kept = list(takewhile(lambda job: not job.crashes, jobs)) if is_next else []
-        self._outbox.receive(kept)
-        self._outbox.add([released(job) for job in jobs[len(kept) :]])
-        self._line_is_long = len(kept) == self._pace.limit
-
-    def _is_worth_fetching_ahead(self) -> bool:
-        return (
-            self.queue.answers_while_we_work
-            and self._line_is_long
-            and self._pace.may_fetch_ahead
-            and not self._is_wary
-            and self.limits.max_jobs is None
-            and self._may_start()
-        )
-
-    def _wanted(self) -> int:
-        left = 1 if self._is_wary else self._pace.limit
-        if self.limits.max_jobs is not None:
-            left = min(left, self.limits.max_jobs - self._started)
-        return left
-
-    def _receive(self, jobs: Sequence[Reservation]) -> None:
-        """A job that was lost with a worker runs alone: if it is the killer, nobody else is charged for it.
-
-        Order is kept: what is before it runs first, what is behind it goes back to its place.
-        """
-        kept = list(takewhile(lambda job: not job.crashes, jobs)) or jobs[:1]
-        self._outbox.receive(kept)
-        self._outbox.add([released(job) for job in jobs[len(kept) :]])
-        self._is_wary = kept[0].crashes > 0  # jobs that were lost together stand together: fetch one, give none back
-        if self._is_wary:
-            self._settler.exchange(0, self.identity.id)  # now, so that nothing else is lost if it kills again
+    def _make_way(self) -> None:
+        """For a suspect: nothing else runs and all is settled, so that nothing else is lost if it kills again."""
+        self._runner.wait_until_idle(self._is_told)
+        self._settler.exchange(0, self.identity.id)
 
     def _run_batch(self) -> None:
-        executor = Executor(self.queue, self.identity.id, self._window, self._timeouts)
-        begun, ran = time.monotonic(), 0
-        if self._is_worth_fetching_ahead():
-            self._ahead.begin(self._fetch_ahead)
-        while self._may_start() and (held := self._outbox.start_next()) is not None:
-            self._run_one(executor, held)
-            ran += 1
+        if self.limits.max_jobs is None and self._may_start():
+            self._intake.begin_ahead(self.identity.id)
+        self._runner.run(self._next_job, self.identity.id)
+        if self._intake.is_wary:
+            self._runner.wait_until_idle(self._is_done)
         if not self._may_start():
-            self._give_back_unstarted()
-        self._pace.ran(ran, time.monotonic() - begun)
+            self._outbox.give_back_unstarted()
         self._last_work = time.monotonic()
+
+    def _next_job(self) -> Held | None:
+        if not self._may_start():
+            return None
+        held = self._outbox.start_next()
+        if held is not None:
+            self._started += 1
+        return held
 
     def _may_start(self) -> bool:
         return not (self._stopping or self._is_quiet) and self._membership.is_sure() and not self._membership.is_dead
-
-    def _run_one(self, executor: Executor, held: Held) -> None:
-        self._started += 1
-        self._running = held.reservation.task
-        try:
-            settlement = executor.run(*held)
-        except Interrupted:
-            self._window.shut()  # it may have been raised on the way out, before the window was shut
-            settlement = released(held.reservation)
-        except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
-            logger.exception("Job %s could not be run.", held.reservation.job_id)
-            settlement = failed(held.reservation, error, None, Timing())
-        self._running = ""
-        self._outbox.finish(settlement)
-        if isinstance(settlement, Stored):
-            self.counters.count([settlement], [True])
-        if self._window.was_interrupted:
-            close_connections()  # a driver may have been in the middle of a conversation
-        else:
-            clean_connections()
 
     def _wait(self) -> None:
         try:
@@ -365,17 +302,14 @@ class Worker:
 
     def _flush(self, overdue_seconds: float) -> None:
         """In the flusher's thread: what would wait for a slow job to end."""
-        if self._outbox.has_unstarted and self._outbox.running_for > conf().PREFETCH_SECONDS:
-            self._give_back_unstarted()
+        if self._outbox.has_unstarted and self._outbox.stands_still_for > conf().PREFETCH_SECONDS:
+            self._outbox.give_back_unstarted()
         if self._outbox.oldest_age >= overdue_seconds:
             self._settler.exchange(0, self.identity.id, older_than=overdue_seconds)
 
-    def _give_back_unstarted(self) -> None:
-        self._outbox.add([released(one) for one in self._outbox.take_unstarted()])
-
     def _end_fetching(self) -> None:
         try:
-            self._ahead.end()
+            self._intake.end()
         except Exception as error:
             logger.warning("The next jobs could not be fetched (%s); what was claimed is given back.", error)
 
@@ -408,15 +342,19 @@ class Worker:
         """
         if not self._membership.is_sure():
             self._beat()
-        if not (self._membership.is_dead or self._claim_is_open):
+        if not (self._membership.is_dead or self._intake.claim_is_open):
             return
         name, why = self.identity.name, "it was silent for too long" if self._membership.is_dead else "a claim failed"
         logger.warning("Worker %s starts anew: %s.", name, why)
-        self._ahead.wait()
-        self._give_back_unstarted()
+        self._intake.wait()
+        self._outbox.give_back_unstarted()
+        if not self._membership.is_dead:  # leaving would give back what runs
+            self._runner.wait_until_idle(self._is_done)
+            if self._is_done():
+                return
         self._settler.exchange(0, self.identity.id)
         self._membership.start_anew()
-        self._claim_is_open = False
+        self._intake.claim_is_open = False
 
     def _beat(self) -> None:
         self._membership.beat(self.report())
@@ -430,7 +368,7 @@ class Worker:
     def report(self) -> WorkerReport:
         """What it does now, for operators."""
         counters = self.counters
-        return WorkerReport(self._running, counters.completed, counters.failed, rss_kb(), self._stopping)
+        return WorkerReport(self._runner.running, counters.completed, counters.failed, rss_kb(), self._stopping)
 
     def _leave(self, is_settled: bool) -> None:
         if is_settled:  # leaving gives leases back at once: not those of jobs that are done

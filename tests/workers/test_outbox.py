@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -68,14 +69,25 @@ def test_putting_nothing_back_leaves_nothing_old():
 
 def test_a_job_runs_from_its_start_to_its_end():
     outbox = Outbox()
-    assert outbox.running_for == 0
+    assert outbox.stands_still_for == 0
     outbox.receive([job()])
-    assert outbox.running_for == 0
+    assert outbox.stands_still_for == 0
     held = outbox.start_next()
-    assert outbox.running_for > 0
+    assert outbox.stands_still_for > 0
     outbox.finish(released(held.reservation))
-    assert outbox.running_for == 0
+    assert outbox.stands_still_for == 0
     assert len(outbox.take_settlements()) == 1
+
+
+def test_what_has_just_come_has_not_waited():
+    """It was given back at once when the jobs that ran had not moved for a while."""
+    outbox = Outbox()
+    outbox.receive([job(1)])
+    outbox.start_next()
+    time.sleep(0.02)
+    assert outbox.stands_still_for >= 0.02
+    outbox.receive([job(2)])
+    assert outbox.stands_still_for < 0.02
 
 
 @pytest.mark.parametrize("round", range(5))

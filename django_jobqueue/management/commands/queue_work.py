@@ -29,6 +29,7 @@ from django_jobqueue.workers.membership import SeatedMembership
 from django_jobqueue.workers.orders import run_alone
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
+from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.supervisor import Station, Supervisor
 from django_jobqueue.workers.worker import Limits, Worker
 
@@ -59,6 +60,14 @@ class Command(BaseCommand):
             help="Child processes for each backend. 0: none, run jobs in this process. Default: one for each core, "
             "1 on SQLite, 0 with --drain, --once, --max-jobs or --autoreload.",
         )
+        at_once = parser.add_mutually_exclusive_group()
+        at_once.add_argument("--threads", type=positive, metavar="N", help="Jobs at once in each process, in threads.")
+        at_once.add_argument(
+            "--concurrency",
+            type=positive,
+            metavar="N",
+            help="Jobs at once in each process; those of async tasks share an event loop, the others are in threads.",
+        )
         end = parser.add_mutually_exclusive_group()
         end.add_argument("--drain", action="store_true", help="Stop when no job is ready.")
         end.add_argument("--once", action="store_true", help="Run one job, if there is one, and stop.")
@@ -85,10 +94,10 @@ class Command(BaseCommand):
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
         if options["autoreload"]:
-            run_with_autoreload(Worker(queues[0], chosen, limits))
+            run_with_autoreload(Worker(queues[0], chosen, limits, slots=_slots(chosen, options)))
         elif isinstance(self.signals, StopSignals):
             with answers_from(queues[0]), quick_switches():
-                worker = Worker(queues[0], chosen, limits)
+                worker = Worker(queues[0], chosen, limits, slots=_slots(chosen, options))
                 self.sum_up(worker, run_alone(worker, self.signals), options["verbosity"])
         else:
             stations = [
@@ -101,13 +110,14 @@ class Command(BaseCommand):
     def work(self, queue: Queue, chosen: list[str], options: dict[str, Any], signals: StopSignals, seat: Seat) -> None:
         """One worker in a child process, to its end."""
         membership = SeatedMembership(queue, tuple(chosen), seat)
-        worker = Worker(queue, chosen, _limits(options, is_child=True), membership=membership, watch=seat.watch)
+        limits, slots = _limits(options, is_child=True), _slots(chosen, options)
+        worker = Worker(queue, chosen, limits, slots=slots, membership=membership, watch=seat.watch)
         memory_mb, lifetime = worker_policy(chosen).memory_mb, options["max_lifetime"]
-        limits = child.ChildLimits(
+        most = child.ChildLimits(
             options["max_memory_per_child"] or (memory_mb and memory_mb * 1_024),
             lifetime and lifetime.total_seconds(),
         )
-        counters = child.run(worker, seat, signals, limits)
+        counters = child.run(worker, seat, signals, most)
         self.sum_up(worker, counters, options["verbosity"], f" ({queue.alias})")
 
     def sum_up(self, worker: Worker, counters: Counters, verbosity: int, where: str = "") -> None:
@@ -134,6 +144,14 @@ def _limits(options: dict[str, Any], is_child: bool = False) -> Limits:
         max_jobs=most or (options["max_jobs_per_child"] if is_child else None),
         grace=options["grace"],
     )
+
+
+def _slots(chosen: list[str], options: dict[str, Any]) -> Slots:
+    """What the options say, else the queues (`JOBQUEUE["QUEUES"]`), else one job at a time."""
+    if options["concurrency"]:
+        return Slots(threads=options["concurrency"], on_loop=True)
+    threads = options["threads"] or worker_policy(chosen).concurrency or 1
+    return Slots(threads=threads if threads > 1 else None)
 
 
 def _is_supervised(options: dict[str, Any]) -> bool:

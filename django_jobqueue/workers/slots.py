@@ -1,0 +1,26 @@
+"""How many jobs a worker runs at once, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django_jobqueue.queues.base import Queue
+from django_jobqueue.workers.board import Watch
+from django_jobqueue.workers.coroutines import SharedLoop
+from django_jobqueue.workers.outbox import Outbox
+from django_jobqueue.workers.pace import Pace
+from django_jobqueue.workers.runners import Inline, Runner
+from django_jobqueue.workers.threads import Threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """`threads`: how many, each in a thread; None: one, in the worker's own. `on_loop`: coroutines share a loop."""
+
+    threads: int | None = None
+    on_loop: bool = False
+
+    def runner(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch) -> Runner:
+        if self.threads is None:
+            return Inline(queue, outbox, pace, watch)
+        return Threads(queue, outbox, pace, watch, self.threads, SharedLoop() if self.on_loop else None)

@@ -1,0 +1,174 @@
+"""Several jobs at once in one process: each in a thread of its own, their coroutines on one event loop if asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import NamedTuple
+from uuid import UUID
+
+from django_jobqueue.lifecycle.outcomes import released
+from django_jobqueue.queues.base import Queue, Reservation
+from django_jobqueue.queues.bell import Bell
+from django_jobqueue.workers.alarm import TimerThread
+from django_jobqueue.workers.board import Watch
+from django_jobqueue.workers.coroutines import SharedLoop
+from django_jobqueue.workers.executor import Executor
+from django_jobqueue.workers.hygiene import close_connections
+from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
+from django_jobqueue.workers.outbox import Held, Outbox
+from django_jobqueue.workers.pace import Pace
+from django_jobqueue.workers.runners import NextJob, Runner, perform
+from django_jobqueue.workers.timeouts import Timeouts
+
+logger = logging.getLogger("django_jobqueue.worker")
+
+LOOK_SECONDS = 0.25
+ABANDON_SECONDS = 4.0
+"""How long a job in a thread may go on after it was interrupted, before the process ends without it."""
+
+
+class Given(NamedTuple):
+    """A job on its way to a thread, and the worker that claimed it."""
+
+    held: Held
+    worker: UUID
+
+
+class Running(NamedTuple):
+    reservation: Reservation
+    window: JobWindow
+
+
+class Threads(Runner):
+    """Runs up to `slots` jobs at once. With `loop`, all their coroutines run on that one.
+
+    Only the worker's own thread calls `run`, `end` and the waits. A thread is started when it is needed first.
+    """
+
+    def __init__(
+        self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, slots: int, loop: SharedLoop | None = None
+    ) -> None:
+        super().__init__(queue, outbox, pace, watch)
+        self.slots = slots
+        self._clock = TimerThread()
+        self._timeouts = Timeouts(self._clock, watch)
+        self._loop = loop
+        self._bell = Bell()
+        self._is_waiting = False
+        self._given: SimpleQueue[Given | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._running: dict[UUID, Running] = {}
+        self._took: deque[float] = deque()
+        self._interrupted_at: float | None = None
+
+    # -- in the worker's thread --------------------------------------------------------------------------------------
+
+    def run(self, next_job: NextJob, worker: UUID) -> None:
+        while self.room and (held := next_job()) is not None:
+            self._running[held.reservation.job_id] = Running(held.reservation, JobWindow())
+            if len(self._threads) < len(self._running):
+                self._start_thread()
+            self._given.put(Given(held, worker))
+        ended = [self._took.popleft() for _ in range(len(self._took))]
+        self._pace.ran(len(ended), sum(ended) / self.slots)
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self._running)
+
+    def wait_for_room(self, is_over: Callable[[], bool]) -> None:
+        self._wait(lambda: self.room > 0 or is_over())
+
+    def wait_until_idle(self, is_over: Callable[[], bool]) -> None:
+        self._wait(lambda: not self._running or is_over())
+
+    def wait_for_an_end(self, is_over: Callable[[], bool]) -> bool:
+        before = set(self._running.copy())
+        self._wait(lambda: not before or not before <= self._running.keys() or is_over())
+        return bool(before)
+
+    def _wait(self, is_over: Callable[[], bool]) -> None:
+        self._is_waiting = True  # before looking: a job that ends from here on rings
+        while not is_over():
+            self._bell.wait(LOOK_SECONDS)
+        self._is_waiting = False
+
+    def wake(self) -> None:
+        self._bell.ring()
+
+    def end(self) -> None:
+        self.wait_until_idle(self._is_hopeless)
+        for job in self._under_way():
+            logger.error("Job %s (%s) does not end. It is given back.", job.reservation.job_id, job.reservation.task)
+            self._outbox.add([released(job.reservation)])
+        for _ in self._threads:
+            self._given.put(None)
+        for thread in self._threads:
+            thread.join(0 if self._running else None)
+        self._clock.stop()
+        if self._loop is not None:
+            self._loop.stop()
+
+    def _is_hopeless(self) -> bool:
+        since = self._interrupted_at
+        return since is not None and time.monotonic() - since > ABANDON_SECONDS
+
+    # -- from anywhere -----------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Not here, but by the clock's thread: a window has a lock, for which a signal handler must not wait."""
+        if self._running and self._interrupted_at is None:
+            self._interrupted_at = time.monotonic()
+        self._clock.at("interrupt", 0.0, self._interrupt_all)
+
+    def _interrupt_all(self) -> None:
+        for job in self._under_way():
+            job.window.interrupt(Interrupted)
+
+    def _under_way(self) -> list[Running]:
+        return list(self._running.copy().values())
+
+    @property
+    def running(self) -> str:
+        names = [job.reservation.task for job in self._under_way()]
+        return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+
+    @property
+    def is_in_job(self) -> bool:
+        return bool(self._running)
+
+    # -- in a thread of its own --------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        name = f"jobqueue-job-{len(self._threads) + 1}"
+        # A daemon: one whose job never ends must not keep the process from ending.
+        self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+        self._threads[-1].start()
+
+    def _work(self) -> None:
+        if self._loop is not None:
+            self._loop.enter()
+        try:
+            while (given := self._given.get()) is not None:
+                self._run_one(given)
+        finally:
+            close_connections()
+
+    def _run_one(self, given: Given) -> None:
+        job, begun = given.held.reservation, time.monotonic()
+        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts)
+        self._running[job.job_id] = Running(job, executor.window)
+        try:
+            perform(executor, given.held, self._outbox)
+        except Exception:
+            logger.exception("What job %s left behind could not be cleaned up.", job.job_id)
+        finally:
+            self._took.append(time.monotonic() - begun)
+            self._running.pop(job.job_id, None)
+            if self._is_waiting:
+                self._bell.ring()

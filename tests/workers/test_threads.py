@@ -1,0 +1,468 @@
+"""Several jobs at once in one process: in threads, and coroutines on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+import time
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection
+
+from django_jobqueue import NoRetry, task
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.queues.base import Move, WorkerIdentity
+from django_jobqueue.queues.memory import MemoryQueue
+from django_jobqueue.workers import threads
+from django_jobqueue.workers.shutdown import StopSignals
+from django_jobqueue.workers.slots import Slots
+from django_jobqueue.workers.worker import Limits, Worker
+from tests.crash import tasks
+from tests.crash.fixtures import on_most
+from tests.crash.processes import finish, terminate
+from tests.waiting import wait_until
+from tests.workers import jobs
+from tests.workers.jobs import record
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _clean_slate():
+    jobs.ran.clear()
+    jobs.hooks.clear()
+
+
+def push(queue, *names, task=record, **options):
+    return queue.push(*(JobPayload.create(task, (name,), **options) for name in names))
+
+
+def worker_of(queue, threads=4, on_loop=False, **options):
+    return Worker(queue, (), Limits(drain=True), slots=Slots(threads=threads, on_loop=on_loop), **options)
+
+
+class AtOnce:
+    """How many were inside at once, at most."""
+
+    def __init__(self, wait_for=1):
+        self.inside = self.most = 0
+        self._wait_for = wait_for
+        self._lock = threading.Lock()
+
+    def __call__(self):
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        wait_until(lambda: self.most >= self._wait_for, "others beside this one")
+        with self._lock:
+            self.inside -= 1
+
+
+@task(retry=NoRetry())
+async def meet(name: str) -> None:
+    """Waits until all of `parties` are there, then all go on."""
+    here.append((name, threading.get_ident(), id(asyncio.get_running_loop())))
+    while len(here) < parties[0]:
+        await asyncio.sleep(0.001)
+
+
+@task(retry=NoRetry(), timeout=0.05)
+async def too_long(name: str) -> None:
+    try:
+        await asyncio.sleep(LONG)
+    finally:
+        here.append(name)
+
+
+@task(retry=NoRetry())
+async def query(name: str) -> None:
+    here.append((threading.get_ident(), await sync_to_async(_thread_of_the_query)()))
+
+
+def _thread_of_the_query():
+    connection.ensure_connection()
+    return threading.get_ident()
+
+
+@task(retry=NoRetry())
+async def leaves_a_task(name: str) -> None:
+    leftover.append(asyncio.create_task(asyncio.sleep(LONG)))
+    await asyncio.sleep(0)
+
+
+@task(retry=NoRetry())
+async def sees_the_leftover(name: str) -> None:
+    while not leftover[0].done():
+        await asyncio.sleep(0.001)
+    here.append(leftover[0].cancelled())
+
+
+here: list = []
+parties = [0]
+leftover: list = []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_here():
+    here.clear()
+    leftover.clear()
+
+
+# how many
+
+
+def test_so_many_run_at_once_and_no_more():
+    queue, at_once = MemoryQueue(), AtOnce(4)
+    jobs.hooks.update(dict.fromkeys("abcdefghijklmnop", at_once))
+    push(queue, *"abcdefghijklmnop")
+    worker = worker_of(queue)
+    worker.run()
+    assert at_once.most == 4
+    assert sorted(jobs.ran) == list("abcdefghijklmnop")
+    assert worker.counters.completed == 16
+    assert queue.size() == 0
+
+
+def test_everything_runs_once():
+    queue = MemoryQueue()
+    names = [str(n) for n in range(3_000)]
+    push(queue, *names)
+    worker = worker_of(queue)
+    worker.run()
+    assert sorted(jobs.ran, key=int) == names
+    assert (worker.counters.completed, worker.counters.lost) == (3_000, 0)
+
+
+def test_a_slow_job_holds_up_one_thread_only():
+    queue, gate = MemoryQueue(), threading.Event()
+    jobs.hooks["slow"] = lambda: gate.wait(20)
+    jobs.hooks["last"] = gate.set
+    push(queue, "slow", *(str(n) for n in range(50)), "last")
+    worker_of(queue, 2).run()
+    assert jobs.ran[0] == "slow"
+    assert len(jobs.ran) == 52
+
+
+def test_threads_are_started_when_they_are_needed():
+    queue, names = MemoryQueue(), set()
+    jobs.hooks.update(dict.fromkeys("abc", lambda: names.add(threading.current_thread().name)))
+    push(queue, *"abc")
+    before = threading.active_count()
+    worker_of(queue, 500).run()
+    assert len(names) <= 3
+    assert threading.active_count() == before
+
+
+def test_drain_sees_what_a_job_pushes_that_still_ran_when_the_line_was_empty():
+    queue = MemoryQueue()
+
+    def later():
+        time.sleep(0.2)
+        push(queue, "more")
+
+    jobs.hooks["a"] = later
+    push(queue, "a")
+    worker_of(queue).run()
+    assert jobs.ran == ["a", "more"]
+
+
+def test_what_is_given_back_as_soon_as_it_was_fetched_is_no_empty_line(monkeypatch):
+    """The drain ended, with two thousand jobs in the line."""
+    queue, times = MemoryQueue(), [1, 2, 3]
+    push(queue, *(str(n) for n in range(20)))
+    worker = worker_of(queue, 2)
+    fetch = worker._intake.fetch
+
+    def fetch_for_nothing(*arguments):
+        exchange = fetch(*arguments)
+        if times:
+            times.pop()
+            worker._outbox.give_back_unstarted()
+        return exchange
+
+    monkeypatch.setattr(worker._intake, "fetch", fetch_for_nothing)
+    worker.run()
+    assert len(jobs.ran) == 20
+
+
+def test_max_jobs_is_kept():
+    queue = MemoryQueue()
+    push(queue, *(str(n) for n in range(20)))
+    worker = Worker(queue, (), Limits(max_jobs=7), slots=Slots(threads=3))
+    worker.run()
+    assert worker.counters.completed == 7
+    assert queue.size() == 13
+
+
+# what is held
+
+
+def test_slow_jobs_are_not_hoarded():
+    """While all threads are busy nothing more is fetched: it would wait here, and not at a worker that has time."""
+    queue, gate = MemoryQueue(), threading.Event()
+    jobs.hooks.update({str(n): lambda: gate.wait(20) for n in range(20)})
+    push(queue, *(str(n) for n in range(20)))
+    worker = worker_of(queue, 4)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: len(jobs.ran) == 4)
+    time.sleep(0.3)
+    held = [job for job in queue.jobs.values() if job.room.value == "leased"]
+    gate.set()
+    thread.join(20)
+    assert len(held) == 4
+    assert len(jobs.ran) == 20
+
+
+def test_what_waits_behind_slow_jobs_is_given_back():
+    queue, gate = MemoryQueue(), threading.Event()
+    push(queue, *(f"quick{n}" for n in range(600)))
+    jobs.hooks.update({f"slow{n}": lambda: gate.wait(20) for n in range(2)})
+    push(queue, "slow0", "slow1", *(f"later{n}" for n in range(30)))
+    worker = worker_of(queue, 2)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: "slow0" in jobs.ran and "slow1" in jobs.ran)
+    wait_until(lambda: sum(job.room.value == "leased" for job in queue.jobs.values()) == 2, "the rest is given back")
+    gate.set()
+    thread.join(20)
+    assert len(jobs.ran) == 632
+    assert {one.attempt for one in queue.history} == {1}
+
+
+def test_a_suspect_runs_alone():
+    """If it kills this process, nobody else is charged."""
+    queue, at_once, beside = MemoryQueue(), AtOnce(), []
+    lost = WorkerIdentity()
+    queue.join(lost)
+    push(queue, "suspect")
+    assert queue.pop((), lost.id)
+    queue.declare_dead(lost.id)
+    jobs.hooks.update(dict.fromkeys([f"before{n}" for n in range(3)], lambda: time.sleep(0.05)))
+    jobs.hooks["suspect"] = lambda: beside.append(
+        [job.room.value for job in queue.jobs.values() if job.room.value == "leased"]
+    )
+    push(queue, *(f"before{n}" for n in range(3)), priority=50)
+    push(queue, *(f"after{n}" for n in range(3)))
+    jobs.hooks.update(dict.fromkeys([f"after{n}" for n in range(3)], at_once))
+    worker_of(queue).run()
+    assert beside == [["leased"]]
+    assert len(jobs.ran) == 7
+
+
+# the end
+
+
+def test_a_stopping_worker_lets_what_runs_finish_and_gives_back_the_rest():
+    queue, gate = MemoryQueue(), threading.Event()
+    jobs.hooks.update({str(n): lambda: gate.wait(20) for n in range(10)})
+    push(queue, *(str(n) for n in range(10)))
+    worker = Worker(queue, slots=Slots(threads=3))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: len(jobs.ran) == 3)
+    worker.stop()
+    gate.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert worker.counters.completed == 3
+    assert sorted(job.room.value for job in queue.jobs.values()) == ["ready"] * 7
+    assert {job.attempt for job in queue.jobs.values()} == {0}
+
+
+def nap():
+    for _ in range(10_000):
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("work", [nap, lambda: asyncio.run(asyncio.sleep(LONG))], ids=["sync", "own loop"])
+def test_the_end_of_the_grace_interrupts_all_that_runs(settings, work):
+    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.1}
+    queue = MemoryQueue()
+    jobs.hooks.update(dict.fromkeys("abc", work))
+    push(queue, *"abc")
+    threading.Thread(
+        target=lambda: (wait_until(lambda: len(jobs.ran) == 3), signal.raise_signal(signal.SIGTERM)), daemon=True
+    ).start()
+    with StopSignals() as signals:
+        signals.run(Worker(queue, slots=Slots(threads=3)))
+    assert sorted(job.room.value for job in queue.jobs.values()) == ["ready"] * 3
+    assert {job.attempt for job in queue.jobs.values()} == {0}
+
+
+def test_a_job_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):
+    monkeypatch.setattr(threads, "ABANDON_SECONDS", 0.2)
+    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
+    queue, gate = MemoryQueue(), threading.Event()
+    lock = threading.Lock()
+    lock.acquire()
+    jobs.hooks["deaf"] = lambda: lock.acquire(timeout=20)
+    push(queue, "deaf")
+    threading.Thread(
+        target=lambda: (wait_until(lambda: jobs.ran), signal.raise_signal(signal.SIGTERM)), daemon=True
+    ).start()
+    began = time.monotonic()
+    with StopSignals() as signals:
+        signals.run(Worker(queue, slots=Slots(threads=2)))
+    assert time.monotonic() - began < 15
+    assert [job.room.value for job in queue.jobs.values()] == ["ready"]
+    gate.set()
+    lock.release()
+
+
+# timeouts
+
+
+def test_each_job_has_a_timeout_of_its_own(caplog):
+    queue = MemoryQueue()
+    jobs.hooks.update({"a": nap, "b": nap, "c": lambda: time.sleep(0.3)})
+    push(queue, "a", "b", timeout=0.05, max_attempts=1)
+    push(queue, "c", timeout=LONG)
+    published = []
+    worker = worker_of(queue, watch=published.append)
+    worker.run()
+    assert [one.reason for one in queue.dead_letters.values()] == ["expired"] * 2
+    assert worker.counters.completed == 1
+    assert published[-1] is None
+    assert all(one is None or one.at > 0 for one in published)
+
+
+# coroutines
+
+
+def test_coroutines_run_at_once_on_one_loop():
+    queue = MemoryQueue()
+    parties[0] = 40
+    push(queue, *(str(n) for n in range(40)), task=meet)
+    worker = worker_of(queue, 40, on_loop=True)
+    worker.run()
+    assert worker.counters.completed == 40
+    assert len({(thread, loop) for _, thread, loop in here}) == 1
+
+
+def test_a_coroutine_is_cancelled_at_its_timeout_and_the_others_go_on():
+    queue = MemoryQueue()
+    parties[0] = 2
+    push(queue, "slow", task=too_long, max_attempts=1)
+    push(queue, "other", task=meet)
+    push(queue, "sync")
+    worker = worker_of(queue, 3, on_loop=True)
+    worker.run()
+    assert [one.reason for one in queue.dead_letters.values()] == ["expired"]
+    assert worker.counters.completed == 2
+
+
+def test_what_a_coroutine_asks_the_database_runs_in_the_thread_of_its_job():
+    queue = MemoryQueue()
+    push(queue, *"abcd", task=query)
+    worker = worker_of(queue, 2, on_loop=True)
+    worker.run()
+    assert worker.counters.completed == 4
+    assert len({loop for loop, _ in here}) == 1
+    assert not {thread for _, thread in here} & {here[0][0]}
+
+
+def test_a_task_that_a_coroutine_leaves_behind_is_cancelled():
+    queue = MemoryQueue()
+    push(queue, "a", task=leaves_a_task)
+    push(queue, "b", task=sees_the_leftover)
+    worker = worker_of(queue, 1, on_loop=True)
+    worker.run()
+    assert worker.counters.completed == 2
+    assert here == [True]
+
+
+# when the store fails
+
+
+def test_a_claim_whose_answer_was_lost_does_not_give_back_what_runs():
+    """Starting anew gives back everything the old name holds: first what runs must end."""
+    failures = []
+
+    class Losing(MemoryQueue):
+        def exchange(self, settlements, queues, limit, worker):
+            exchange = super().exchange(settlements, queues, limit, worker)
+            if "slow" in jobs.ran and not settlements and not failures and limit:
+                failures.append(1)
+                raise OperationalError("the answer was lost")
+            return exchange
+
+    queue = Losing()
+    jobs.hooks["slow"] = lambda: (wait_until(lambda: failures), time.sleep(0.4))
+    push(queue, "slow")
+    worker = Worker(queue, slots=Slots(threads=2))
+    name = worker.identity.id
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: worker.identity.id != name, "the worker starts anew")
+    worker.stop()
+    thread.join(20)
+    assert jobs.ran == ["slow"]
+    assert worker.counters.by_move[Move.COMPLETED] == 1
+    assert worker.counters.lost == 0
+
+
+# real processes
+
+
+slow = pytest.mark.slow
+
+
+@slow
+@on_most
+@pytest.mark.parametrize("option", ["--threads", "--concurrency"])
+def test_the_command_runs_jobs_at_once_in_one_process(open_stage, option):
+    stage = open_stage()
+    gate = stage.directory / "gate"
+    for n in range(3):
+        stage.push(tasks.gated, f"sync{n}", str(gate))
+        stage.push(tasks.agated, f"async{n}", str(gate))
+    worker = stage.worker("--drain", option, "6")
+    stage.wait_for("start", count=6)
+    assert len({line.pid for line in stage.lines("start")}) == 1
+    gate.touch()
+    code, out, err = finish(worker)
+    assert code == 0, err
+    assert "6 completed" in out
+    assert stage.leases() == 0
+
+
+@slow
+@on_most
+@pytest.mark.parametrize("seed", range(3))
+def test_a_signal_at_any_moment_leaves_no_lease_and_burns_no_attempt(open_stage, seed):
+    stage = open_stage()
+    chance = random.Random(seed)
+    stage.push_many(tasks.work, 300)
+    worker = stage.worker("--threads", "4")
+    stage.wait_for("end", count=1)
+    moment = time.monotonic() + chance.uniform(0, 0.3)
+    wait_until(lambda: time.monotonic() >= moment)
+    code, _, err = terminate(worker)
+    assert code == 0, err
+    assert stage.leases() == 0
+    assert not stage.attempts_burnt()
+    assert stage.live() + stage.outcomes()["completed"] == 300
+    assert len(stage.names("end")) == len(set(stage.names("end"))) == stage.outcomes()["completed"]
+
+
+@slow
+@on_most
+def test_the_second_signal_gives_back_what_runs_in_threads(open_stage):
+    stage = open_stage(lease=1.0)
+    for n in range(3):
+        stage.push(tasks.gated, f"sync{n}", str(stage.directory / "never"))
+        stage.push(tasks.agated, f"async{n}", str(stage.directory / "never"))
+    worker = stage.worker("--concurrency", "6")
+    stage.wait_for("start", count=6)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: stage.workers("stopping"), "a heartbeat that says it")
+    code, _, err = terminate(worker, signal.SIGINT)
+    assert code == 0, err
+    assert stage.leases() == 0
+    assert not stage.attempts_burnt()
+    assert not stage.outcomes()
