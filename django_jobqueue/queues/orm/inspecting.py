@@ -1,6 +1,7 @@
 """Looking for what must not be in the tables. Each slice is one statement, so it sees one moment of all of them.
 
-A slice is asked for by its ids, in the first look as in the second: no plan can read more than these rows.
+The first look asks for a slice by its first and last id, of each table: so every plan reads this part of it only, where
+a list of ids made PostgreSQL read whole tables, slice after slice. The second look asks for each suspect alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from django_jobqueue.queues.orm.rows import DEAD, DELAYED, HISTORY, JOBS, LOCKS,
 if TYPE_CHECKING:
     from django_jobqueue.queues.orm.queue import OrmQueue
 
-PIECE = 500
+PIECE = 2_000
 _ROOMS = {READY: "job_id", DELAYED: "job_id", LOCKS: "id"}
 _UNIQUE = {HISTORY: ["job_id", "lease_no"], JOBS: ["unique_key"]}
 _NOT_CLAIMING = ("quiet", "stop")
@@ -37,10 +38,13 @@ SELECT j.id, j.queue, j.max_attempts, j.crash_budget, r.queue, r.attempt, r.leas
        (SELECT MAX(h.lease_no) FROM {HISTORY} h WHERE h.job_id = j.id),
        (SELECT COUNT(*) FROM {HISTORY} h WHERE h.job_id = j.id AND h.outcome IN ({marks(len(FINAL))})),
        CASE WHEN x.id IS NULL THEN 0 ELSE 1 END
-FROM {JOBS} j LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id
-     LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' LEFT JOIN {WORKERS} w ON w.id = l.worker_id
-     LEFT JOIN {DEAD} x ON x.id = j.id
+FROM {JOBS} j LEFT JOIN {READY} r ON r.job_id = j.id AND r.job_id BETWEEN %s AND %s
+     LEFT JOIN {DELAYED} d ON d.job_id = j.id AND d.job_id BETWEEN %s AND %s
+     LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' AND l.id BETWEEN %s AND %s
+     LEFT JOIN {WORKERS} w ON w.id = l.worker_id LEFT JOIN {DEAD} x ON x.id = j.id AND x.id BETWEEN %s AND %s
+WHERE j.id BETWEEN %s AND %s
 """
+_BOUNDS = 5
 
 
 class Place(NamedTuple):
@@ -92,18 +96,20 @@ class OrmInspector(Inspector):
     def look(self) -> Iterator[Slice]:
         yield Slice("constraints", len(_UNIQUE), self._constraints())
         for piece in self._pages(JOBS, "id"):
-            yield Slice("jobs", len(piece), self._jobs(piece))
+            yield Slice("jobs", len(piece), self._jobs(piece[0], piece[-1]))
         for table, column in _ROOMS.items():
             for piece in self._pages(table, column):
-                yield Slice(table.removeprefix("jobqueue_"), len(piece), self._orphans(table, column, piece))
+                orphans = self._orphans(table, column, piece[0], piece[-1])
+                yield Slice(table.removeprefix("jobqueue_"), len(piece), orphans)
 
     def look_again(self, suspects: Sequence[Suspect]) -> set[Suspect]:
         wrong = set(self._constraints())
         ids = [one.key for one in suspects if one.fault is not Fault.NO_CONSTRAINT]
-        for piece in self._dialect.chunks(UUID(key) for key in ids):
-            wrong.update(self._jobs(piece))
+        for key in {UUID(key) for key in ids}:
+            db_id = self._dialect.to_id(key)
+            wrong.update(self._jobs(db_id, db_id))
             for table, column in _ROOMS.items():
-                wrong.update(self._orphans(table, column, piece))
+                wrong.update(self._orphans(table, column, db_id, db_id))
         return wrong & set(suspects)
 
     def account(self) -> dict[str, int]:
@@ -142,24 +148,22 @@ class OrmInspector(Inspector):
             yield [row[0] for row in page]
             condition, params = f"{column} <= %s AND {column} > %s", [last[0][0], page[-1][0]]
 
-    def _orphans(self, table: str, column: str, db_ids: Sequence[Any]) -> list[Suspect]:
+    def _orphans(self, table: str, column: str, first: Any, last: Any) -> list[Suspect]:
         """Rows of a room whose job is gone."""
         only = "AND t.name = ''" if table == LOCKS else ""
         rows = self._dialect.rows(
-            f"SELECT t.{column} FROM {table} t LEFT JOIN {JOBS} j ON j.id = t.{column} "
-            f"WHERE t.{column} IN ({marks(len(db_ids))}) {only} AND j.id IS NULL",
-            db_ids,
+            f"SELECT t.{column} FROM {table} t LEFT JOIN {JOBS} j ON j.id = t.{column} AND j.id BETWEEN %s AND %s "
+            f"WHERE t.{column} BETWEEN %s AND %s {only} AND j.id IS NULL",
+            [first, last] * 2,
         )
         return [self._suspect(Fault.NO_JOB, row[0]) for row in rows]
 
-    def _jobs(self, db_ids: Sequence[Any]) -> list[Suspect]:
+    def _jobs(self, first: Any, last: Any) -> list[Suspect]:
         dialect, late = self._dialect, timedelta(seconds=self._late)
         now, lease = dialect.now(), timedelta(seconds=self._queue.lease)
         silent, unknown = dialect.to_time(now - late), dialect.to_time(now - late - lease)
-        rows = dialect.rows(
-            f"{_JOBS} WHERE j.id IN ({marks(len(db_ids))})",
-            [unknown, unknown, *ALIVE, silent, *ALIVE, silent, *FINAL, *db_ids],
-        )
+        bounds = [first, last] * _BOUNDS
+        rows = dialect.rows(_JOBS, [unknown, unknown, *ALIVE, silent, *ALIVE, silent, *FINAL, *bounds])
         jobs = [_job_seen(row) for row in rows]
         is_idle = any(job.is_overdue for job in jobs) and self._is_somebody_idle()
         stores = set(task_backends)

@@ -11,7 +11,7 @@ if is_exact then
   for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
   records = many(JOBS, ids)
 else
-  local found = redis.call('HSCAN', JOBS, ARGV[3], 'COUNT', 250)
+  local found = redis.call('HSCAN', JOBS, ARGV[3], 'COUNT', 100)
   reply[1] = found[1]
   for i = 1, #found[2], 2 do
     ids[#ids + 1] = found[2][i]

@@ -5,11 +5,23 @@ local function place_at(line, index)
   return element and #element == 24 and struct.unpack('>d', string.sub(element, 17)) or nil
 end
 
+-- How long a line is, and its first and last place. Kept for one look; what mends asks anew.
+local ends = {}
+local function ends_of(line, is_exact)
+  local known = not is_exact and ends[line]
+  if not known then
+    local high = redis.call('LLEN', line)
+    known = {high, high > 0 and place_at(line, 0), high > 0 and place_at(line, -1)}
+    ends[line] = known
+  end
+  return unpack(known)
+end
+
 -- Where a place is in a line, nil if it is nowhere. The places of a line grow and are nearly dense, so a guess lands close; in a line
 -- of a million jobs some probes instead of a walk.
-local function index_of(line, place)
-  local low, high = -1, redis.call('LLEN', line)
-  local first, last = high > 0 and place_at(line, 0), high > 0 and place_at(line, -1)
+local function index_of(line, place, is_exact)
+  local high, first, last = ends_of(line, is_exact)
+  local low
   if not first or not last then return nil end
   if first == place then return 0 end
   if last == place then return high - 1 end
@@ -31,13 +43,12 @@ local function times_in_line(id, queue, s, is_exact)
   if not redis.call('ZSCORE', levels_key(queue), s.priority) then return 0 end
   local back = redis.call('ZSCORE', back_key(queue, s.priority), id)
   local times = back and tonumber(back) == s.place and 1 or 0
-  local index = index_of(line, s.place)
-  if not index or redis.call('LINDEX', line, index) ~= element then
-    index = is_exact and redis.call('LPOS', line, element) or nil
-  end
+  local index = index_of(line, s.place, is_exact) or is_exact and redis.call('LPOS', line, element)
   if not index then return times end
-  local has_twin = redis.call('LINDEX', line, index + 1) == element or (index > 0 and redis.call('LINDEX', line, index - 1) == element)
-  return times + (has_twin and 2 or 1)
+  for _, one in ipairs(redis.call('LRANGE', line, math.max(0, index - 1), index + 1)) do
+    if one == element then times = times + 1 end
+  end
+  return times
 end
 
 -- Letters for what is wrong with a job, see inspect.lua.
