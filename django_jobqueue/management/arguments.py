@@ -50,6 +50,15 @@ def whole(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
+def bounds(text: str) -> tuple[int, int]:
+    """Two whole numbers such as `1,8`, the first not greater than the second."""
+    least, comma, most = text.partition(",")
+    found = positive(least.strip()), positive(most.strip() if comma else least.strip())
+    if found[0] > found[1]:
+        raise ArgumentTypeError(f"{text!r}: the first must not be greater than the second")
+    return found
+
+
 def seconds(text: str) -> float:
     """A number of seconds, 0 or more, such as `30` or `2.5`."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):

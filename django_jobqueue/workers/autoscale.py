@@ -77,7 +77,8 @@ class Autoscaler:
             self._rate = _SMOOTHING * now.done_per_second + (1 - _SMOOTHING) * self._rate
         is_pressed = now.ready > 0 and now.busy >= now.children
         self._needed.append((now.at, now.children if is_pressed or self._waits_too_long(now) else now.busy))
-        while self._needed and self._needed[0][0] < now.at - SHRINK_AFTER:
+        # The oldest that is kept stands at the edge of the time looked back at, or before it: clocks tick as they like.
+        while len(self._needed) > 1 and self._needed[1][0] <= now.at - SHRINK_AFTER:
             self._needed.popleft()
 
     def _bounded(self, now: Sample) -> Decision | None:

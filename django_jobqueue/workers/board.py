@@ -73,8 +73,8 @@ _DEAD = Struct("<16s")
 _BLOCKS = (_ENDING, _MEMBER, _REPORT, _DEADLINE, _DEAD)
 _WISH, _HEART_BEAT_AT = range(2)
 _HEAD_WORDS = 2
-_LIFE, _ENDED, _PID, _FINISHING, _ALIVE_UNTIL, _BURIED, _COMMAND = range(7)
-_SLOT_WORDS = 7
+_LIFE, _ENDED, _PID, _FINISHING, _ALIVE_UNTIL, _BURIED, _COMMAND, _RETIRED = range(8)
+_SLOT_WORDS = 8
 _SLOT_BYTES = _SLOT_WORDS * WORD + sum(map(Block.size, _BLOCKS))
 
 
@@ -120,6 +120,14 @@ class Slot:
         """Before the fork."""
         self._word[_PID] = 0
         self._word[_LIFE] += 1
+
+    def retire(self) -> None:
+        """There are too many children: this one finishes its job and ends."""
+        self._word[_RETIRED] = self.life
+
+    @property
+    def is_retired(self) -> bool:
+        return self._word[_RETIRED] == self.life
 
     def born(self, pid: int) -> None:
         self._word[_PID] = pid
@@ -240,7 +248,8 @@ class Board:
     """
 
     def __init__(self, aliases: Sequence[str]) -> None:
-        head = _HEAD_WORDS * WORD
+        self._targets = {alias: _HEAD_WORDS + n for n, alias in enumerate(sorted(set(aliases)))}
+        head = (_HEAD_WORDS + len(self._targets)) * WORD
         self._memory = memoryview(mmap.mmap(-1, head + len(aliases) * _SLOT_BYTES))
         self._word = self._memory.cast("Q")
         self._seconds = self._memory.cast("d")
@@ -260,6 +269,14 @@ class Board:
 
     def tell(self, wish: Command) -> None:
         self._word[_WISH] = 4 * (self.wish[0] + 1) + wish
+
+    def scale(self, alias: str, children: int) -> None:
+        """Written by the heart: how many children this store should have."""
+        self._word[self._targets[alias]] = children
+
+    def target(self, alias: str) -> int | None:
+        """None: that was never decided."""
+        return self._word[self._targets[alias]] or None
 
     @property
     def heart_beat_at(self) -> float:

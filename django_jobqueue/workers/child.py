@@ -77,9 +77,14 @@ class Pulse(Chore):
             obey(self._worker, self._heard[1])
 
     def _look_at_limits(self) -> None:
-        if self._worker.is_stopping or self._worker.is_quiet:  # a fresh one would not be quiet
+        if self._worker.is_stopping:
             return
-        if self._end_at is not None and time.monotonic() >= self._end_at:
+        if self._seat.slot.is_retired:
+            logger.info("Worker %s ends after its job: there are more than it takes.", self._seat.name)
+            self._worker.stop()
+        elif self._worker.is_quiet:  # a fresh one would not be
+            return
+        elif self._end_at is not None and time.monotonic() >= self._end_at:
             self._worker.retire("it has lived long enough")
         elif self._limits.memory_kb is not None and (kb := rss_kb()) > self._limits.memory_kb:
             self._worker.retire(f"it holds {kb // 1024} MiB of memory")

@@ -19,16 +19,19 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.queues.base import Queue
+from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import Chore
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.process import is_frozen, rss_kb
+from django_jobqueue.workers.scaling import Scaling
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -36,14 +39,25 @@ TICK = 0.25
 """Seconds between two looks at the board."""
 
 
-def live(board: Board, queues: Sequence[Queue], lifeline: tuple[int, int], signals: set[signal.Signals]) -> None:
-    """The whole life of the heart. It ends when the parent does: signals to the group are the children's business."""
+def live(
+    board: Board,
+    stores: Sequence[tuple[Queue, Autoscaler | None]],
+    lifeline: tuple[int, int],
+    signals: set[signal.Signals],
+) -> None:
+    """The whole life of the heart.
+
+    It ends when the parent does: signals to the group are the children's business.
+    """
     watched, held = lifeline
     os.close(held)
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-    chores: list[Chore] = [kind(board, queue) for queue in queues for kind in (Beats, Rounds)]
+    chores: list[Chore] = []
+    for queue, scaler in stores:
+        chores += [Beats(board, queue), Rounds(board, queue)]
+        chores.append(Scaling(board, queue, scaler, partial(board.scale, queue.alias)))
     for chore in chores:
         chore.start()
     while not select.select([watched], [], [], TICK)[0]:

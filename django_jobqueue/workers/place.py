@@ -20,17 +20,21 @@ STEADY_SECONDS = 10.0
 class Place:
     """`alias` is the store that it serves; empty for the heart's own place."""
 
-    def __init__(self, alias: str = "", number: int = 0) -> None:
+    def __init__(self, alias: str = "", number: int = 0, is_spare: bool = False) -> None:
         self.alias = alias
         self.number = number
         self.process: BaseProcess | None = None
         self.slot: Slot | None = None
-        self.start_at: float | None = 0.0
+        self.start_at: float | None = None if is_spare else 0.0
         """On the monotonic clock; None when it has ended for good."""
         self.has_failed = False
         self.ending = Ending(Cause.CRASH)
         """What to say of the process when it is gone, as far as it is known before."""
         self.started_at = 0.0
+        self.is_spare = is_spare
+        """Whether nobody is needed here, as things are."""
+        self.is_closed = False
+        """Whether an operator has sent away who was here."""
         self.give_up_at: float | None = None
         """When to kill it, if it alone was told to stop."""
         self._pause = FIRST_PAUSE
@@ -38,6 +42,10 @@ class Place:
     @property
     def is_due(self) -> bool:
         return self.process is None and self.start_at is not None and time.monotonic() >= self.start_at
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.slot is not None and bool(self.slot.report.running)
 
     @property
     def deadline_at(self) -> float | None:

@@ -40,7 +40,8 @@ class Scaling(Chore):
         self._backlog = BacklogManager(queue)
         self._scaler = scaler
         self._want = want or (lambda children: None)
-        self._children = 0 if scaler is None else scaler.least
+        # What the last heart has decided stands.
+        self._children = 0 if scaler is None else board.target(queue.alias) or scaler.least
         self._work, self._processors = Work(), Processors()
         self._decide_at = time.monotonic() + DECIDE_SECONDS
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 from django_jobqueue.conf import conf
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers import child, heart
+from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import JOIN_SECONDS
 from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, Slot
 from django_jobqueue.workers.hygiene import close_before_fork
@@ -42,11 +43,16 @@ FROZEN_SECONDS = 20.0
 
 
 class Station(NamedTuple):
-    """A store, what its children do, and how many they are."""
+    """A store, what its children do, how many they are at first, and who decides on that, if anybody does."""
 
     queue: Queue
     work: child.Work
     children: int = 1
+    scaler: Autoscaler | None = None
+
+    @property
+    def most(self) -> int:
+        return self.children if self.scaler is None else self.scaler.most
 
 
 class Supervisor:
@@ -90,12 +96,16 @@ class Supervisor:
         """
         context = _fork_context()
         self._stations = {station.queue.alias: station for station in stations}
-        self._places = [Place(one.queue.alias, n + 1) for one in stations for n in range(one.children)]
-        self._board = Board([one.queue.alias for one in stations for _ in range(2 * one.children + 2)])
+        self._places = [
+            Place(one.queue.alias, n + 1, is_spare=n >= one.children) for one in stations for n in range(one.most)
+        ]
+        # For each place two slots and some: a new child needn't wait for the heart to bury the last one.
+        self._board = Board([place.alias for place in self._places for _ in range(3)])
         self._board.tell(self._wish)
         self._lifeline = os.pipe()
         try:
             while self._goes_on():
+                self._scale()
                 self._start_due(context)
                 self._wait()
                 self._reap(has_end)
@@ -110,6 +120,30 @@ class Supervisor:
         if self._told:
             return any(place.process is not None for place in self._places)
         return any(place.process is not None or place.start_at is not None for place in self._places)
+
+    # -- how many ----------------------------------------------------------------------------------------------------
+
+    def _scale(self) -> None:
+        for alias in [] if self._told else self._stations:
+            target = self._board.target(alias)
+            if target is not None:
+                self._bring_to(target, [place for place in self._places if place.alias == alias])
+
+    def _bring_to(self, target: int, places: list[Place]) -> None:
+        """Fill the first places that are free; retire those who have nothing to do first, and never interrupt a job.
+
+        A closed place counts as if somebody were there: who sends a worker away does not want another one.
+        """
+        taken = [place for place in places if not place.is_spare]
+        for place in [one for one in places if one.is_spare and one.process is None][: max(0, target - len(taken))]:
+            place.is_spare, place.start_at = False, 0.0
+        by_use = sorted((one for one in taken if not one.is_closed), key=lambda one: (one.is_at_work, -one.number))
+        for place in by_use[: max(0, len(taken) - target)]:
+            place.is_spare = True
+            if place.slot is not None:
+                place.slot.retire()
+            if place.process is None:
+                place.start_at = None
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
@@ -142,9 +176,9 @@ class Supervisor:
         place.started(process)
 
     def _start_heart(self, context: Any) -> None:
-        queues = [station.queue for station in self._stations.values()]
+        stores = [(station.queue, station.scaler) for station in self._stations.values()]
         self._board.heart_beat_at = time.monotonic()
-        life = (self._board, queues, self._lifeline, child.SIGNALS)
+        life = (self._board, stores, self._lifeline, child.SIGNALS)
         process = context.Process(target=heart.live, args=life, name="heart")
         process.start()
         self._heart.started(process)
@@ -169,7 +203,8 @@ class Supervisor:
 
     def _reap_child(self, place: Place, slot: Slot, code: int, has_end: bool) -> None:
         was_busy, was_sent_away = slot.report.completed + slot.report.failed > 0, slot.command is Command.STOP
-        again = not self._told and (code < 0 or not has_end) and not was_sent_away
+        place.is_closed = was_sent_away
+        again = not (self._told or was_sent_away or place.is_spare) and (code < 0 or not has_end)
         place.has_failed = has_end and code > 0 and not self._told
         slot.end(Ending(Cause.END) if code == 0 else place.ending)
         # One that ended at a limit is replaced at once, and so is one whose job has had all its time.

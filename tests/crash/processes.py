@@ -51,6 +51,7 @@ class Stage:
             tasks.LEDGER: str(self.ledger),
         }
         self._started: list[subprocess.Popen[str]] = []
+        self._leaders: set[int] = set()
         self._heard: dict[int, str] = {}
 
     # -- the store: an ORM one here, see RedisStage --------------------------------------------------------------------
@@ -77,6 +78,8 @@ class Stage:
             text=True,
         )
         self._started.append(process)
+        if new_session:
+            self._leaders.add(process.pid)
         return process
 
     def worker(self, *options: str, **more: Any) -> subprocess.Popen[str]:
@@ -85,6 +88,9 @@ class Stage:
         return self.start("django", "queue_work", "--backend", self.alias, *several, *options, **more)
 
     def close(self) -> None:
+        for leader in self._leaders:  # children that are left hold the output open
+            with suppress(ProcessLookupError):
+                os.killpg(leader, signal.SIGKILL)
         for process in self._started:
             if process.poll() is None:
                 with suppress(ProcessLookupError):

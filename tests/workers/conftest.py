@@ -22,7 +22,8 @@ def crew(open_stage):
             (stage.directory / "own_settings.py").write_text(settings)
             path = os.pathsep.join([str(stage.directory), os.getcwd()])
             more |= {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": path}
-        words = ("--backend", stage.alias, "--processes", str(processes), *options)
+        how_many = () if processes is None else ("--processes", str(processes))
+        words = ("--backend", stage.alias, *how_many, *options)
         parents.append(stage.start("django", "queue_work", *words, new_session=True, **more))
         return stage, parents[0]
 

@@ -132,6 +132,16 @@ def test_fewer_only_after_a_quiet_time():
     assert numbers[-1] == 3
 
 
+@pytest.mark.parametrize("tick", [0.7, 2.003, 11.0])
+def test_whatever_the_clock_s_ticks_are(tick):
+    scaler = Autoscaler(1, 8)
+    quiet = IDLE._replace(children=5, busy=1)
+    numbers = [(at, scaler.decide(quiet._replace(at=at)).children) for at in (n * tick for n in range(60))]
+    at, children = next(one for one in numbers if one[1] != 5)
+    assert SHRINK_AFTER <= at <= SHRINK_AFTER + tick
+    assert children == 3
+
+
 def test_one_busy_moment_keeps_them_all():
     scaler = Autoscaler(1, 8)
     for at in range(200):

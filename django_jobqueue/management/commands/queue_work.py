@@ -9,9 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from django_jobqueue.conf import conf
 from django_jobqueue.lifecycle.policy import worker_policy
 from django_jobqueue.management.arguments import (
     answers_from,
+    bounds,
     doubts_about,
     duration,
     kibibytes,
@@ -23,6 +25,7 @@ from django_jobqueue.management.arguments import (
 )
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers import child
+from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import quick_switches
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.membership import SeatedMembership
@@ -59,6 +62,9 @@ class Command(BaseCommand):
             metavar="N",
             help="Child processes for each backend. 0: none, run jobs in this process. Default: one for each core, "
             "1 on SQLite, 0 with --drain, --once, --max-jobs or --autoreload.",
+        )
+        parser.add_argument(
+            "--autoscale", type=bounds, metavar="MIN,MAX", help="As many child processes as it takes, within bounds."
         )
         at_once = parser.add_mutually_exclusive_group()
         at_once.add_argument("--threads", type=positive, metavar="N", help="Jobs at once in each process, in threads.")
@@ -100,12 +106,16 @@ class Command(BaseCommand):
                 worker = Worker(queues[0], chosen, limits, slots=_slots(chosen, options))
                 self.sum_up(worker, run_alone(worker, self.signals), options["verbosity"])
         else:
-            stations = [
-                Station(queue, partial(self.work, queue, chosen, options), _children(queue, options))
-                for queue in queues
-            ]
+            stations = [self.station(queue, chosen, options) for queue in queues]
             if failed := self.signals.run(stations, has_end=limits.has_end):
                 raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
+
+    def station(self, queue: Queue, chosen: list[str], options: dict[str, Any]) -> Station:
+        work = partial(self.work, queue, chosen, options)
+        if options["autoscale"] is None:
+            return Station(queue, work, _children(queue, options))
+        least, most = options["autoscale"]
+        return Station(queue, work, least, Autoscaler(least, most, conf().AUTOSCALE_TARGET))
 
     def work(self, queue: Queue, chosen: list[str], options: dict[str, Any], signals: StopSignals, seat: Seat) -> None:
         """One worker in a child process, to its end."""
@@ -158,6 +168,8 @@ def _is_supervised(options: dict[str, Any]) -> bool:
     """Whether there are child processes. CommandError for what makes no sense together."""
     several, processes, has_end = len(_aliases(options)) > 1, options["processes"], _limits(options).has_end
     per_child = [f"--{name.replace('_', '-')}" for name in _PER_CHILD if options[name] is not None]
+    if options["autoscale"] and (processes is not None or has_end or options["autoreload"]):
+        raise CommandError("--autoscale decides on the number of processes, and runs until told to stop.")
     if options["autoreload"] and processes:
         raise CommandError("--autoreload works without child processes.")
     if several and processes == 0:
