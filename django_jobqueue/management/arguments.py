@@ -86,6 +86,22 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def weighed(text: str) -> dict[str, int | None]:
+    """Queues in their order, each with its weight if it has one: `emails:3,billing:1`. Raises CommandError."""
+    found: dict[str, int | None] = {}
+    for one in names(text):
+        name, colon, weight = one.partition(":")
+        if name in found:
+            raise CommandError(f"--queues names {name!r} twice.")
+        try:
+            found[name] = positive(weight) if colon else None
+        except ArgumentTypeError:
+            raise CommandError(f"--queues {one!r}: a weight is a whole number from 1 on, as in emails:3.") from None
+        if not name:
+            raise CommandError(f"--queues {one!r}: the name of the queue is missing.")
+    return found
+
+
 def add_backend(parser: CommandParser) -> None:
     parser.add_argument("--backend", default="default", metavar="ALIAS", help="Entry of TASKS (default: default).")
 

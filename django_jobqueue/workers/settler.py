@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobqueue.queues.base import ErrorRecord, Exchange, Move, Queue, Settlement
+from django_jobqueue.workers.order import QueueOrder
 from django_jobqueue.workers.outbox import Outbox
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -44,9 +45,9 @@ class Settler:
     One exchange at a time: what the flusher gives back is in the line before the worker says that the line is empty.
     """
 
-    def __init__(self, queue: Queue, queues: Sequence[str], outbox: Outbox) -> None:
+    def __init__(self, queue: Queue, order: QueueOrder, outbox: Outbox) -> None:
         self.queue = queue
-        self.queues = queues
+        self._order = order
         self.counters = Counters()
         self._outbox = outbox
         self._busy = threading.Lock()
@@ -63,8 +64,9 @@ class Settler:
             if stored := self._outbox.take_stored():
                 self.counters.count(stored, [True] * len(stored))
             settlements = self._outbox.take_settlements()
+            queues = self._order.next() if limit > 0 else ()
             try:
-                exchange = self.queue.exchange(settlements, self.queues, limit, worker)
+                exchange = self.queue.exchange(settlements, queues, limit, worker)
             except (OperationalError, InterfaceError):
                 self._outbox.put_back(settlements)
                 raise
@@ -76,7 +78,7 @@ class Settler:
                 self._settle_singly(settlements)
                 if not isinstance(error, DatabaseError):
                     raise  # it may have claimed before it failed; what a database refuses is rolled back
-                return self.queue.exchange((), self.queues, limit, worker)
+                return self.queue.exchange((), queues, limit, worker)
             self.counters.count(settlements, exchange.settled)
             return exchange
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -27,6 +27,7 @@ from django_jobqueue.workers.board import Watch, unwatched
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.intake import Intake
 from django_jobqueue.workers.membership import Membership
+from django_jobqueue.workers.order import QueueOrder
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.process import rss_kb
@@ -68,6 +69,7 @@ class Worker:
         queues: Sequence[str] = (),
         limits: Limits | None = None,
         *,
+        weights: Mapping[str, int] | None = None,
         slots: Slots | None = None,
         membership: Membership | None = None,
         watch: Watch = unwatched,
@@ -77,7 +79,7 @@ class Worker:
         self.limits = limits or Limits()
         self._membership = membership or Membership(queue, self.queues)
         self._outbox = Outbox()
-        self._settler = Settler(queue, self.queues, self._outbox)
+        self._settler = Settler(queue, QueueOrder(self.queues, weights), self._outbox)
         self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
         self._intake = Intake(queue, self._outbox, self._settler, self._pace)
         self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from django_jobqueue.management.arguments import (
     positive,
     queue_of,
     seconds,
+    weighed,
     whole,
 )
 from django_jobqueue.queues.base import Queue
@@ -36,6 +38,8 @@ from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.supervisor import Station, Supervisor
 from django_jobqueue.workers.worker import Limits, Worker
 
+Chosen = Mapping[str, int | None]
+"""The queues that were asked for, and their weights."""
 _PER_CHILD = ("max_jobs_per_child", "max_memory_per_child", "max_lifetime")
 
 
@@ -47,7 +51,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--queues", default="", help="Comma-separated, in strict order: the first is emptied first. Default: all."
+            "--queues",
+            default="",
+            help="Comma-separated, in strict order: the first is emptied first. With weights, emails:3,billing:1, by "
+            "turns. Default: all.",
         )
         parser.add_argument(
             "--backend",
@@ -96,33 +103,33 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         queues = [queue_of(alias) for alias in _aliases(options)]
-        chosen, limits = names(options["queues"]), _limits(options)
+        chosen, limits = weighed(options["queues"]), _limits(options)
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
         if options["autoreload"]:
-            run_with_autoreload(Worker(queues[0], chosen, limits, slots=_slots(chosen, options)))
+            run_with_autoreload(_worker(queues[0], chosen, limits, options))
         elif isinstance(self.signals, StopSignals):
             with answers_from(queues[0]), quick_switches():
-                worker = Worker(queues[0], chosen, limits, slots=_slots(chosen, options))
+                worker = _worker(queues[0], chosen, limits, options)
                 self.sum_up(worker, run_alone(worker, self.signals), options["verbosity"])
         else:
             stations = [self.station(queue, chosen, options) for queue in queues]
             if failed := self.signals.run(stations, has_end=limits.has_end):
                 raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
 
-    def station(self, queue: Queue, chosen: list[str], options: dict[str, Any]) -> Station:
+    def station(self, queue: Queue, chosen: Chosen, options: dict[str, Any]) -> Station:
         work = partial(self.work, queue, chosen, options)
         if options["autoscale"] is None:
             return Station(queue, work, _children(queue, options))
         least, most = options["autoscale"]
         return Station(queue, work, least, Autoscaler(least, most, conf().AUTOSCALE_TARGET))
 
-    def work(self, queue: Queue, chosen: list[str], options: dict[str, Any], signals: StopSignals, seat: Seat) -> None:
+    def work(self, queue: Queue, chosen: Chosen, options: dict[str, Any], signals: StopSignals, seat: Seat) -> None:
         """One worker in a child process, to its end."""
         membership = SeatedMembership(queue, tuple(chosen), seat)
-        limits, slots = _limits(options, is_child=True), _slots(chosen, options)
-        worker = Worker(queue, chosen, limits, slots=slots, membership=membership, watch=seat.watch)
-        memory_mb, lifetime = worker_policy(chosen).memory_mb, options["max_lifetime"]
+        limits = _limits(options, is_child=True)
+        worker = _worker(queue, chosen, limits, options, membership=membership, watch=seat.watch)
+        memory_mb, lifetime = worker_policy(list(chosen)).memory_mb, options["max_lifetime"]
         most = child.ChildLimits(
             options["max_memory_per_child"] or (memory_mb and memory_mb * 1_024),
             lifetime and lifetime.total_seconds(),
@@ -154,6 +161,11 @@ def _limits(options: dict[str, Any], is_child: bool = False) -> Limits:
         max_jobs=most or (options["max_jobs_per_child"] if is_child else None),
         grace=options["grace"],
     )
+
+
+def _worker(queue: Queue, chosen: Chosen, limits: Limits, options: dict[str, Any], **more: Any) -> Worker:
+    weights = {name: weight for name, weight in chosen.items() if weight is not None}
+    return Worker(queue, list(chosen), limits, weights=weights, slots=_slots(list(chosen), options), **more)
 
 
 def _slots(chosen: list[str], options: dict[str, Any]) -> Slots:
