@@ -73,8 +73,8 @@ _DEAD = Struct("<16s")
 _BLOCKS = (_ENDING, _MEMBER, _REPORT, _DEADLINE, _DEAD)
 _WISH, _HEART_BEAT_AT = range(2)
 _HEAD_WORDS = 2
-_LIFE, _ENDED, _PID, _FINISHING, _ALIVE_UNTIL, _BURIED, _COMMAND, _RETIRED = range(8)
-_SLOT_WORDS = 8
+_LIFE, _ENDED, _PID, _FINISHING, _ALIVE_UNTIL, _BURIED, _COMMAND, _RETIRED, _ATTENTION, _DOOMED = range(10)
+_SLOT_WORDS = 10
 _SLOT_BYTES = _SLOT_WORDS * WORD + sum(map(Block.size, _BLOCKS))
 
 
@@ -191,6 +191,22 @@ class Slot:
 
     def order(self, command: Command, life: int) -> None:
         self._word[_COMMAND] = 4 * life + command
+
+    @property
+    def attention(self) -> int:
+        """Another number each time there is something new to ask the store: what the child runs was cancelled."""
+        return self._word[_ATTENTION]
+
+    def call_attention(self) -> None:
+        self._word[_ATTENTION] += 1
+
+    @property
+    def is_doomed(self) -> bool:
+        """A job was to be stopped at any price, and the child has not managed it."""
+        return self._word[_DOOMED] == self.life
+
+    def doom(self, life: int) -> None:
+        self._word[_DOOMED] = life
 
     @property
     def dead(self) -> UUID | None:

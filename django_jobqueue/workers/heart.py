@@ -28,6 +28,7 @@ from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import Chore
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
+from django_jobqueue.workers.cancellations import Cancellations, Lives
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.process import is_frozen, rss_kb
@@ -121,6 +122,7 @@ class Rounds(Chore):
         self._slots = list(board.of(queue.alias))
         self._queue = queue
         self._report_every = min(10.0, queue.lease / 3)
+        self._cancellations = Cancellations(queue)
         self._next_orders = self._next_report = 0.0
         self._next_reclaim = time.monotonic() + self._report_every
 
@@ -129,7 +131,9 @@ class Rounds(Chore):
         now = time.monotonic()
         if now >= self._next_orders:
             self._next_orders = now + ASK_SECONDS
-            self._ask_for_orders()
+            lives = {worker: (slot, slot.life) for slot in self._slots if slot.is_lived_in and (worker := slot.worker)}
+            self._ask_for_orders(lives)
+            self._cancellations.ask(lives)
         if self._queue.reports_apart and now >= self._next_report:
             self._next_report = now + self._report_every
             self._report()
@@ -152,8 +156,7 @@ class Rounds(Chore):
             if slot.has_ended:
                 bury(self._queue, slot)
 
-    def _ask_for_orders(self) -> None:
-        lives = {worker: (slot, slot.life) for slot in self._slots if slot.is_lived_in and (worker := slot.worker)}
+    def _ask_for_orders(self, lives: Lives) -> None:
         for worker, command in orders(self._queue, list(lives)).items():
             slot, life = lives[worker]
             slot.order(command, life)

@@ -225,16 +225,23 @@ class Supervisor:
                 self._kill_if_overdue(place, place.slot, now)
 
     def _kill_if_overdue(self, place: Place, slot: Slot, now: float) -> None:
-        deadline, give_up_at = slot.deadline, self._give_up_at if self._told else place.give_up_at
-        if slot.command is Command.STOP and give_up_at is None:
-            place.give_up_at = now + self.grace + LAST_SECONDS
         if place.ending.cause is not Cause.CRASH:  # it is on its way
             return
+        deadline = slot.deadline
         if deadline is not None and now >= deadline.at:
             logger.error("The worker of %r is killed: job %s won't end.", place.alias, deadline.job_id)
             place.kill(Ending(Cause.DEADLINE, deadline.job_id, deadline.lease_no))
-        elif give_up_at is not None and now >= give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0):
+        elif slot.is_doomed or self._is_out_of_time(place, slot, now):
             place.kill(Ending(Cause.END))
+
+    def _is_out_of_time(self, place: Place, slot: Slot, now: float) -> bool:
+        """Whether it was told to stop, with all others or alone, and has had the grace and more."""
+        if slot.command is Command.STOP and place.give_up_at is None:
+            place.give_up_at = now + self.grace + LAST_SECONDS
+        give_up_at = self._give_up_at if self._told else place.give_up_at
+        if give_up_at is None:
+            return False
+        return now >= give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0)
 
     # -- stopping ----------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,26 @@ def test_nothing_of_a_life_reaches_the_next(board):
     assert slot.command is Command.QUIET
 
 
+def test_a_child_is_called_and_doomed_and_the_next_is_not(board):
+    seat = seated(board)
+    before = seat.slot.attention
+    seat.slot.call_attention()
+    assert seat.slot.attention != before
+    seat.slot.doom(seat.life)
+    seat.slot.retire()
+    assert (seat.slot.is_doomed, seat.slot.is_retired) == (True, True)
+    seat.slot.end(Ending(Cause.END))
+    seat.slot.bury(seat.life)
+    fresh = seated(board)
+    assert (fresh.slot.is_doomed, fresh.slot.is_retired) == (False, False)
+
+
+def test_a_store_has_a_number_of_children_that_it_should_have(board):
+    assert (board.target("default"), board.target("fast")) == (None, None)
+    board.scale("fast", 3)
+    assert (board.target("default"), board.target("fast")) == (None, 3)
+
+
 def test_the_heart_and_the_parent_are_heard(board):
     seat, worker = seated(board), uuid4()
     assert (seat.slot.dead, seat.wish, board.heart_beat_at) == (None, (0, Command.NONE), 0.0)

@@ -236,6 +236,23 @@ def test_jobs_that_were_fetched_with_it_pay_nothing(crew):
 
 
 @on_most
+def test_a_cancelled_job_that_never_lets_go_of_the_gil_costs_its_process_and_never_runs_again(crew):
+    stage, parent = crew(lease=3_600.0, conf=SOON)
+    job_id = stage.push(tasks.hog, "hog", 60)
+    stage.wait_for("start", "hog")
+    assert stage.queue.request_cancel(job_id, kill=True)
+    wait_until(stage.is_settled)
+    stage.push(tasks.work, "next")
+    stage.wait_for("end", "next")
+    wait_until(stage.is_settled)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes(job_id) == {"cancelled": 1}
+    assert stage.names("start").count("hog") == 1
+    assert "can't be stopped" in err
+
+
+@on_most
 def test_a_child_that_is_frozen_loses_its_lease_and_writes_nothing_when_it_wakes(crew):
     stage, parent = crew(lease=1.0)
     gate, lines = both_at_work(stage)
