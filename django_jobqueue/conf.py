@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import lru_cache
@@ -42,6 +43,8 @@ class Conf:
     """How long a stopping worker lets its running job finish."""
     KILL_AFTER: float = 5.0
     """How long a job may go on after its timeout was raised in it, before its process is killed."""
+    WORKER_TOKENS: Sequence[Any] = ()
+    """Hashes of the tokens of workers, as text or as `{"hash": …, "queues": […]}`. Empty: a worker needs none."""
     AUTOSCALE_TARGET: float = 10.0
     """How long jobs should wait at most: what `queue_work --autoscale` works for."""
 
@@ -64,6 +67,8 @@ QUEUE_OPTIONS = (
     *("backlog_warning", "backlog_critical", "backlog_priorities"),
 )
 """Keys of an entry of `QUEUES`. `timeout` in seconds; `prefetch`, `concurrency` and backlogs are numbers of jobs."""
+TOKEN_HASH = re.compile(r"sha256\$[0-9a-f]{64}")
+"""What `manage.py queue_token` prints."""
 PROFILES = ("api", "pipeline", "ml")
 """Ready-made entries of `QUEUES`, for its key `profile`."""
 BACKEND_OPTIONS = {"database", "lease"}
@@ -105,6 +110,8 @@ def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
         return [] if value is None else _no_number(where, value, (int, float))
     if key == "QUEUES":
         return _wrong_queues(where, value)
+    if key == "WORKER_TOKENS":
+        return _wrong_tokens(where, value)
     if isinstance(default, bool):
         return [] if isinstance(value, bool) else [f"{where} must be True or False, not {value!r}."]
     return _no_number(where, value, (int,) if isinstance(default, int) else (int, float), key in _POSITIVE)
@@ -136,6 +143,29 @@ def _wrong_queue_option(where: str, key: str, value: Any) -> list[str]:
         fits = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
         return [] if fits else [f"{where} must be a dictionary from tasks to priorities, not {value!r:.60}."]
     return _no_number(where, value, (int, float) if key == "timeout" else (int,))
+
+
+def _wrong_tokens(where: str, given: Any) -> list[str]:
+    """Without the values: somebody may have written a token in place of its hash."""
+    if not isinstance(given, list | tuple):
+        return [f"{where} must be a list of hashes of tokens, not {type(given).__name__}."]
+    return [
+        f"{where}[{n}] is no hash of a token, nor a dictionary with 'hash' and, if it is for some queues only, a list "
+        f"'queues': make one with `manage.py queue_token`."
+        for n, entry in enumerate(given)
+        if not is_token_entry(entry)
+    ]
+
+
+def is_token_entry(entry: Any) -> bool:
+    """Whether this is what `WORKER_TOKENS` may hold."""
+    if isinstance(entry, str):
+        return TOKEN_HASH.fullmatch(entry) is not None
+    if not isinstance(entry, Mapping) or not {"hash"} <= set(entry) <= {"hash", "queues"}:
+        return False
+    scope = entry.get("queues", [""])
+    is_scope = isinstance(scope, list | tuple) and bool(scope) and all(isinstance(name, str) for name in scope)
+    return is_scope and isinstance(entry["hash"], str) and TOKEN_HASH.fullmatch(entry["hash"]) is not None
 
 
 def _no_strategy(where: str, value: Any) -> list[str]:

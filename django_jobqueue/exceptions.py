@@ -75,6 +75,10 @@ STORE_ERRORS = (EnqueueError, StoreError, DatabaseError, InterfaceError, Imprope
 """What a store of either kind raises that does not answer, refuses, or is not where the settings say."""
 
 
+class WorkerNotAllowed(JobQueueError):
+    """A worker without a token that the settings know, or with one that is not for its queues."""
+
+
 class WorkerLost(JobQueueError):
     """Never raised: the error of an execution whose worker died or was silent for too long."""
 

@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError
 from django_jobqueue.queues.base import Queue, WorkerIdentity, WorkerReport
 from django_jobqueue.version import __version__
 from django_jobqueue.workers.board import Seat
+from django_jobqueue.workers.tokens import admit
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -39,6 +40,7 @@ class Membership:
         logger.info("Worker %s started on %s.", self.identity.name, queues)
 
     def _join(self, identity: WorkerIdentity) -> None:
+        admit(identity.queues)
         asked = time.monotonic()
         self.queue.join(identity)
         self._alive_until = asked + self.queue.lease

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from django_jobqueue.conf import conf
+from django_jobqueue.exceptions import WorkerNotAllowed
 from django_jobqueue.lifecycle.policy import worker_policy
 from django_jobqueue.management.arguments import (
     answers_from,
@@ -36,6 +37,7 @@ from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
 from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.supervisor import Station, Supervisor
+from django_jobqueue.workers.tokens import admit
 from django_jobqueue.workers.worker import Limits, Worker
 
 Chosen = Mapping[str, int | None]
@@ -104,6 +106,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         queues = [queue_of(alias) for alias in _aliases(options)]
         chosen, limits = weighed(options["queues"]), _limits(options)
+        _admit(list(chosen))
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
         if options["autoreload"]:
@@ -142,6 +145,14 @@ class Command(BaseCommand):
             done = {move.value: count for move, count in counters.by_move.items() if count}
             words = ", ".join(f"{count} {name}" for name, count in done.items()) or "nothing to do"
             self.stdout.write(f"{worker.identity.name}{where}: {words}")
+
+
+def _admit(chosen: list[str]) -> None:
+    """Before anything is started; each registration asks again."""
+    try:
+        admit(chosen)
+    except WorkerNotAllowed as error:
+        raise CommandError(f"This worker is not admitted: {error}.") from None
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:
