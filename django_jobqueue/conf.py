@@ -63,10 +63,10 @@ _POSITIVE = {
     "AUTOSCALE_TARGET",
 }
 QUEUE_OPTIONS = (
-    *("profile", "timeout", "retry", "prefetch", "memory_mb", "concurrency"),
+    *("profile", "timeout", "retry", "prefetch", "memory_mb", "concurrency", "aging"),
     *("backlog_warning", "backlog_critical", "backlog_priorities"),
 )
-"""Keys of an entry of `QUEUES`. `timeout` in seconds; `prefetch`, `concurrency` and backlogs are numbers of jobs."""
+"""Keys of an entry of `QUEUES`. `timeout` and `aging` in seconds, the other numbers are jobs, and MiB of memory."""
 TOKEN_HASH = re.compile(r"sha256\$[0-9a-f]{64}")
 """What `manage.py queue_token` prints."""
 PROFILES = ("api", "pipeline", "ml")
@@ -142,7 +142,7 @@ def _wrong_queue_option(where: str, key: str, value: Any) -> list[str]:
     if key == "backlog_priorities":
         fits = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
         return [] if fits else [f"{where} must be a dictionary from tasks to priorities, not {value!r:.60}."]
-    return _no_number(where, value, (int, float) if key == "timeout" else (int,))
+    return _no_number(where, value, (int, float) if key in ("timeout", "aging") else (int,))
 
 
 def _wrong_tokens(where: str, given: Any) -> list[str]:

@@ -26,6 +26,7 @@ POINTS = {
     "settle.committed": "the decisions are stored, the worker does not know",
     "atomic.before_commit": "what an atomic job has written and its completion are one open transaction",
     "atomic.committed": "both are stored, the worker does not know",
+    "age.before_commit": "jobs that have waited for long have another priority",
     "reclaim.before_commit": "the leases of the dead are written back",
     "reclaim.committed": "the jobs of the dead are in the line again",
     "declare_dead.before_commit": "the leases of a worker that was seen to die are written back",

@@ -21,6 +21,7 @@ class QueuePolicy:
 
     For jobs: `timeout` (seconds) and `retry`. For a worker that serves the queue: `prefetch` (jobs it takes at most at
     once), `concurrency` (jobs it runs at once in one process), `memory_mb` (a process that needs more is replaced).
+    `aging`: after so many seconds of being ready a job gets the highest priority that waits in the queue.
     For its backlog, see `workers.backlog`: from how many ready jobs on it is a warning, or critical, and which priority
     the jobs of some tasks get then.
     """
@@ -30,6 +31,7 @@ class QueuePolicy:
     prefetch: int | None = None
     memory_mb: int | None = None
     concurrency: int | None = None
+    aging: float | None = None
     backlog_warning: int | None = None
     backlog_critical: int | None = None
     backlog_priorities: Mapping[str, int | str] = field(default_factory=dict)

@@ -208,6 +208,14 @@ class Queue(ABC):
         """Give a waiting job another priority; it goes behind its new equals. False when it does not wait."""
 
     @abstractmethod
+    def age(self, queue: str, seconds: float, limit: int) -> int:
+        """Give jobs that have been ready for so long the highest priority that waits in their queue; how many.
+
+        They keep their place, so they go before those that have that priority and came later. The lowest priorities
+        are looked at first, `limit` jobs in all.
+        """
+
+    @abstractmethod
     def run_now(self, job_id: UUID) -> bool:
         """Make a delayed job ready. False when it is not delayed (a blocked job stays blocked)."""
 

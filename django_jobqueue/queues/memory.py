@@ -198,6 +198,17 @@ class MemoryQueue(Queue):
                 self._line_up(job)
             return True
 
+    def age(self, queue: str, seconds: float, limit: int) -> int:
+        with self._changed:
+            line = self._line(queue)
+            top = max((job.payload.priority for job in line), default=0)
+            since = self.clock() - timedelta(seconds=seconds)
+            old = [job for job in line if job.payload.priority < top and job.ready_at <= since]
+            aged = sorted(old, key=lambda job: (job.payload.priority, job.seq))[:limit]
+            for job in aged:
+                job.payload = replace(job.payload, priority=top)
+            return len(aged)
+
     def run_now(self, job_id: UUID) -> bool:
         with self._changed:
             job = self._waiting(job_id)

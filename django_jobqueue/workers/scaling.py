@@ -1,4 +1,6 @@
-"""What the heart does about how much there is to do: it looks after backlogs, and says how many children it takes."""
+"""What the heart does about how much there is to do: it sees that nothing starves, looks after backlogs, and says how
+many children it takes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from collections.abc import Callable
 from math import ceil
 from uuid import UUID
 
+from django_jobqueue.conf import conf
+from django_jobqueue.lifecycle.policy import queue_policy
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.autoscale import Autoscaler, Sample
 from django_jobqueue.workers.background import Chore
@@ -22,6 +26,8 @@ logger = logging.getLogger("django_jobqueue.worker")
 TICK = 0.25
 DECIDE_SECONDS = 2.0
 """Between two decisions. The board is looked at more often: what a child does at one moment says little."""
+AGED_JOBS = 1_000
+"""Of one queue, that become old at most between two decisions."""
 _FULL = 0.8
 """A child that works for this share of the time has enough to do."""
 
@@ -51,9 +57,15 @@ class Scaling(Chore):
         if time.monotonic() < self._decide_at:
             return
         self._decide_at = time.monotonic() + DECIDE_SECONDS
+        self._age()
         self._backlog.check()
         if self._scaler is not None:
             self._decide(self._scaler)
+
+    def _age(self) -> None:
+        for name in conf().QUEUES:
+            if (seconds := queue_policy(name).aging) is not None:
+                self._queue.age(name, seconds, AGED_JOBS)
 
     def _decide(self, scaler: Autoscaler) -> None:
         wanted, why = scaler.decide(self._sample())

@@ -48,7 +48,11 @@ def declare_dead(alias: str, worker: str) -> None:
     get_queue(alias).declare_dead(UUID(worker))
 
 
-ACTS = (produce, produce_in_transactions, revive, declare_dead, request_cancel)
+def age(alias: str) -> None:
+    get_queue(alias).age("default", 0, 100)
+
+
+ACTS = (produce, produce_in_transactions, revive, declare_dead, request_cancel, age)
 
 if __name__ == "__main__":
     {one.__name__: one for one in ACTS}[sys.argv[1]](*sys.argv[2:])

@@ -26,7 +26,7 @@ REDIS62 = _store("redis62", pytest.mark.redis62, database="default")
 ONLY_ON_A_DATABASE = {
     *("enqueue.before_commit", "promote.before_commit", "claim.before_commit", "reclaim.before_commit"),
     *("settle.half_written", "settle.before_commit", "leave.before_commit"),
-    *("declare_dead.before_commit", "request_cancel.before_commit"),
+    *("declare_dead.before_commit", "request_cancel.before_commit", "age.before_commit"),
 }
 ONLY_ON_A_DATABASE |= {"atomic.before_commit", "atomic.committed"}
 ONLY_ON_REDIS = {"record.before", "record.committed", "outbox.before_commit", "outbox.committed", "outbox.delivered"}

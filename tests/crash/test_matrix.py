@@ -285,6 +285,21 @@ def test_who_asks_a_job_to_stop_dies(books, case):
     assert stage.names("start").count("head") == (0 if was_told else 1)
 
 
+@chosen(Case("age.before_commit", main=False))
+def test_who_lets_jobs_age_dies(books, case):
+    """Before the commit they have the priority they had, and the next one who looks finds them."""
+    stage = books.stage
+    ids = [books.push(tasks.work, name, priority=priority) for name, priority in (("low", -9), ("high", 7))]
+    age = ["tests.crash.actors", "age", stage.alias]
+    books.die(stage.start(*age, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
+    assert [stage.queue.find(job_id).priority for job_id in ids] == [-9, 7]
+    assert finish(stage.start(*age))[0] == 0
+    assert [stage.queue.find(job_id).priority for job_id in ids] == [7, 7]
+    books.finish()
+    books.compare()
+    assert stage.names("start") == ["low", "high"]
+
+
 @chosen(Case("leave.before_commit"), Case("leave.committed", main=False))
 def test_a_worker_dies_while_it_signs_off(books, case):
     books.push_one_of_each(tasks.work)
@@ -384,7 +399,7 @@ def test_every_point_has_a_case():
         *(case.point for case in WORKER_CASES),
         *("promote.before_commit", "reclaim.before_commit", "reclaim.committed", "leave.before_commit"),
         *("declare_dead.before_commit", "declare_dead.committed", "atomic.before_commit", "atomic.committed"),
-        *("request_cancel.before_commit", "request_cancel.committed"),
+        *("request_cancel.before_commit", "request_cancel.committed", "age.before_commit"),
         *("leave.committed", "enqueue.before_commit", "enqueue.committed", "revive.before_commit", "revive.committed"),
         *ONLY_ON_REDIS,
     }

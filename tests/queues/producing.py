@@ -361,6 +361,39 @@ class Looking(Hooks):
         assert ids(claim(queue)) == [urgent.id]
         assert queue.peek("nowhere") is None
 
+    def test_p6_what_has_waited_too_long_gets_the_highest_priority_that_waits_and_keeps_its_place(self, queue):
+        low, middle, high = job(priority=-9), job(priority=0), job(priority=5)
+        later = job(priority=5)
+        queue.push(low, middle, high, job(priority=50, queue="other"))
+        assert queue.age("default", HOUR, 10) == 0
+        assert queue.age("default", 0, 10) == 2
+        assert queue.age("default", 0, 10) == 0
+        assert [queue.find(one.id).priority for one in (low, middle, high)] == [5, 5, 5]
+        queue.push(later)
+        assert ids(claim(queue, 10)) == [low.id, middle.id, high.id, later.id]
+
+    def test_p6_aging_begins_with_the_lowest_and_the_longest_waiting(self, queue):
+        lowest, low, high = jobs(3, priority=-9), jobs(2, priority=-1), jobs(1, priority=5)
+        queue.push(*lowest, *low, *high)
+        assert queue.age("default", 0, 2) == 2
+        assert ids(claim(queue, 10)) == [one.id for one in (*lowest[:2], *high, *low, *lowest[2:])]
+
+    def test_p6_aging_moves_what_was_given_back_and_passes_over_what_is_gone(self, queue):
+        worker = joined(queue)
+        back, cancelled, stays = job(priority=-9), job(priority=-9), job(priority=-9)
+        queue.push(back)
+        given = claim_one(queue, worker)
+        queue.push(cancelled, stays, job(priority=1))
+        assert settle(queue, given, Move.RELEASED)
+        assert queue.cancel(cancelled.id)
+        assert queue.age("default", 0, 10) == 2
+        found = claim(queue, 10)
+        assert ids(found)[:2] == [back.id, stays.id]
+        assert len(found) == 3
+        assert queue.age("default", 0, 10) == queue.age("nowhere", 0, 10) == 0
+        assert all(settle(queue, one, Move.RELEASED) for one in found)
+        assert ids(claim(queue, 10))[:2] == [back.id, stays.id]
+
     def test_ready_of_gives_the_waiting_jobs_of_one_task_with_another_priority(self, queue):
         wanted = jobs(3, task="shop.news") + jobs(1, task="shop.news", priority=9)
         already = jobs(2, task="shop.news", priority=-5)

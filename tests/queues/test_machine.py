@@ -182,6 +182,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(lambda queue: queue.reprioritize(job_id, priority))
         self.touched.add(job_id)
 
+    @rule(queue=st.sampled_from(QUEUES), seconds=st.sampled_from([0, 3600]))
+    def age(self, queue, seconds):
+        self.both(lambda store: store.age(queue, seconds, 1_000))
+
     @precondition(lambda self: self.payloads)
     @rule(index=some)
     def run_now(self, index):

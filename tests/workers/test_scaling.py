@@ -119,6 +119,15 @@ class TestScaling:
         self.run(Scaling(board, queue, Autoscaler(1, 4), wanted.append), clock, 30)
         assert wanted == []
 
+    def test_p6_what_waits_too_long_is_not_overtaken_any_more(self, queue, board, clock, settings):
+        settings.JOBQUEUE = {"QUEUES": {"default": {"aging": 0.01}, "other": {}}}
+        for priority in (-9, 7):
+            queue.push(JobPayload(task="shop.x", args='{"args":[],"kwargs":{}}', priority=priority))
+        time.sleep(0.02)
+        self.run(Scaling(board, queue), clock, DECIDE_SECONDS)
+        assert queue.peek().priority == 7
+        assert len(queue.ready_of("default", "shop.x", 0).ids) == len(queue.ready_of("default", "shop.x", -9).ids) == 2
+
     def test_backlogs_are_looked_after_without_an_autoscaler_too(self, queue, board, clock, settings):
         settings.JOBQUEUE = {"QUEUES": {"default": {"backlog_warning": 10}}}
         told = []

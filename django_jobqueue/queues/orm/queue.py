@@ -29,7 +29,7 @@ from django_jobqueue.queues.base import (
 )
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.inspection import Inspector
-from django_jobqueue.queues.orm import leases, looking
+from django_jobqueue.queues.orm import aging, leases, looking
 from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, Dialect
 from django_jobqueue.queues.orm.inspecting import OrmInspector
 from django_jobqueue.queues.orm.pushing import store
@@ -143,6 +143,9 @@ class OrmQueue(Queue):
         if changed:
             dialect.execute(f"UPDATE {JOBS} SET priority = %s WHERE id = %s", [priority, db_id])
         return bool(changed)
+
+    def age(self, queue: str, seconds: float, limit: int) -> int:
+        return self._move(lambda dialect: aging.age(dialect, queue, seconds, limit))
 
     def run_now(self, job_id: UUID) -> bool:
         return self._move(lambda dialect: self._run_now(dialect, job_id))

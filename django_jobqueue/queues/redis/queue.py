@@ -134,6 +134,9 @@ class RedisQueue(Queue):
             raise InvalidPayload(f"priority must be between -100 and 100, not {priority!r}")
         return bool(self._scripts.run("reprioritize", job_id.bytes, priority))
 
+    def age(self, queue: str, seconds: float, limit: int) -> int:
+        return int(self._scripts.run("age", queue, int(seconds * 1e6), min(limit, 1_000)))
+
     def run_now(self, job_id: UUID) -> bool:
         return bool(self._scripts.run("run_now", job_id.bytes))
 
