@@ -1,9 +1,9 @@
 """What the heart does about running jobs that were cancelled: it tells their child, and dooms one that can't listen.
 
 A child stops such a job by itself, at its next line of Python, or has its parent kill it at a deadline that it
-publishes. One that never gets the GIL can do neither; for a job that is to be killed the heart waits a little longer, and
-then says on the board that the child must go. What is left of the job ends as cancelled, whoever settles it: the store
-sees to that.
+publishes. One that never gets the GIL can do neither; for a job that is to be killed the heart waits a little longer,
+and then says on the board that the child must go. What is left of the job ends as cancelled, whoever settles it: the
+store sees to that.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def test_who_asks_a_job_to_stop_dies(books, case):
     assert stage.names("start").count("head") == (0 if was_told else 1)
 
 
-@chosen(Case("age.before_commit", main=False))
+@chosen(Case("age.before_commit"))
 def test_who_lets_jobs_age_dies(books, case):
     """Before the commit they have the priority they had, and the next one who looks finds them."""
     stage = books.stage
