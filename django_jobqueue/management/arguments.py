@@ -59,6 +59,14 @@ def bounds(text: str) -> tuple[int, int]:
     return found
 
 
+def address(text: str) -> tuple[str, int]:
+    """A port, or an address and a port: `8081`, `127.0.0.1:8081`. Without an address, all of them."""
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+        raise ArgumentTypeError(f"{text!r} is no port: write 8081 or 127.0.0.1:8081")
+    return host, int(port)
+
+
 def seconds(text: str) -> float:
     """A number of seconds, 0 or more, such as `30` or `2.5`."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):

@@ -29,6 +29,7 @@ from django_jobqueue.workers.background import Chore
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.cancellations import Cancellations, Lives
+from django_jobqueue.workers.health import Asked, Probes, health_of_board
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.process import is_frozen, rss_kb
@@ -45,6 +46,7 @@ def live(
     stores: Sequence[tuple[Queue, Autoscaler | None]],
     lifeline: tuple[int, int],
     signals: set[signal.Signals],
+    asked: Asked = Asked(),  # noqa: B008 (immutable)
 ) -> None:
     """The whole life of the heart.
 
@@ -59,6 +61,9 @@ def live(
     for queue, scaler in stores:
         chores += [Beats(board, queue), Rounds(board, queue)]
         chores.append(Scaling(board, queue, scaler, partial(board.scale, queue.alias)))
+    if asked:
+        aliases, parent = [queue.alias for queue, _ in stores], os.getppid()
+        chores.append(Probes(lambda: health_of_board(board, aliases, parent, time.monotonic()), asked))
     for chore in chores:
         chore.start()
     while not select.select([watched], [], [], TICK)[0]:

@@ -27,6 +27,7 @@ from django_jobqueue.workers import child, heart
 from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import JOIN_SECONDS
 from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, Slot
+from django_jobqueue.workers.health import Asked
 from django_jobqueue.workers.hygiene import close_before_fork
 from django_jobqueue.workers.place import Place
 from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS
@@ -66,6 +67,7 @@ class Supervisor:
         self._places: list[Place] = []
         self._heart = Place()
         self._board = Board([])
+        self._asked = Asked()
         self._wish = Command.NONE
         self._told = 0
         self._give_up_at = 0.0
@@ -88,13 +90,19 @@ class Supervisor:
     def grace(self) -> float:
         return conf().SHUTDOWN_GRACE if self._grace is None else self._grace
 
-    def run(self, stations: Sequence[Station], has_end: bool = False) -> list[str]:
+    def run(
+        self,
+        stations: Sequence[Station],
+        has_end: bool = False,
+        asked: Asked = Asked(),  # noqa: B008 (immutable)
+    ) -> list[str]:
         """Have each station served until told to stop; with `has_end`, until all children have ended by themselves.
 
-        Gives the stores whose children have failed: only with `has_end`, for else they are started again.
+        Gives the stores whose children have failed: only with `has_end`, for else they are started again. `asked`: what
+        the heart tells probes.
         `RuntimeError` where processes can't be forked.
         """
-        context = _fork_context()
+        context, self._asked = _fork_context(), asked
         self._stations = {station.queue.alias: station for station in stations}
         self._places = [
             Place(one.queue.alias, n + 1, is_spare=n >= one.children) for one in stations for n in range(one.most)
@@ -178,7 +186,7 @@ class Supervisor:
     def _start_heart(self, context: Any) -> None:
         stores = [(station.queue, station.scaler) for station in self._stations.values()]
         self._board.heart_beat_at = time.monotonic()
-        life = (self._board, stores, self._lifeline, child.SIGNALS)
+        life = (self._board, stores, self._lifeline, child.SIGNALS, self._asked)
         process = context.Process(target=heart.live, args=life, name="heart")
         process.start()
         self._heart.started(process)

@@ -129,6 +129,11 @@ class Worker:
         self.stop()
 
     @property
+    def is_known(self) -> bool:
+        """Whether the store believes this worker alive, as far as it can know. For any thread."""
+        return self._membership.is_sure() and not self._membership.is_dead
+
+    @property
     def is_stopping(self) -> bool:
         return self._stopping
 
@@ -279,7 +284,7 @@ class Worker:
         return held
 
     def _may_start(self) -> bool:
-        return not (self._stopping or self._is_quiet) and self._membership.is_sure() and not self._membership.is_dead
+        return not (self._stopping or self._is_quiet) and self.is_known
 
     def _wait(self) -> None:
         try:

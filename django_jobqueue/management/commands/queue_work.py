@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,6 +15,7 @@ from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import WorkerNotAllowed
 from django_jobqueue.lifecycle.policy import worker_policy
 from django_jobqueue.management.arguments import (
+    address,
     answers_from,
     bounds,
     doubts_about,
@@ -31,6 +33,7 @@ from django_jobqueue.workers import child
 from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import quick_switches
 from django_jobqueue.workers.board import Seat
+from django_jobqueue.workers.health import Asked, check, health_of_worker, told
 from django_jobqueue.workers.membership import SeatedMembership
 from django_jobqueue.workers.orders import run_alone
 from django_jobqueue.workers.settler import Counters
@@ -93,6 +96,10 @@ class Command(BaseCommand):
             "--max-memory-per-child", type=kibibytes, metavar="SIZE", help="Replace a child that holds more: 512M, 2G."
         )
         parser.add_argument("--max-lifetime", type=duration, metavar="SPAN", help="Replace a child after 12h, 7d.")
+        parser.add_argument("--health-file", type=Path, metavar="PATH", help="Write there each second how it goes.")
+        parser.add_argument(
+            "--health-port", type=address, metavar="PORT", help="Answer GET /livez and /readyz there; or HOST:PORT."
+        )
         parser.add_argument("--autoreload", action="store_true", help="Restart when code changes. For development.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -107,6 +114,7 @@ class Command(BaseCommand):
         queues = [queue_of(alias) for alias in _aliases(options)]
         chosen, limits = weighed(options["queues"]), _limits(options)
         _admit(list(chosen))
+        asked = _asked(options)
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
         if options["autoreload"]:
@@ -114,10 +122,12 @@ class Command(BaseCommand):
         elif isinstance(self.signals, StopSignals):
             with answers_from(queues[0]), quick_switches():
                 worker = _worker(queues[0], chosen, limits, options)
-                self.sum_up(worker, run_alone(worker, self.signals), options["verbosity"])
+                with told(partial(health_of_worker, worker), asked):
+                    counters = run_alone(worker, self.signals)
+                self.sum_up(worker, counters, options["verbosity"])
         else:
             stations = [self.station(queue, chosen, options) for queue in queues]
-            if failed := self.signals.run(stations, has_end=limits.has_end):
+            if failed := self.signals.run(stations, has_end=limits.has_end, asked=asked):
                 raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
 
     def station(self, queue: Queue, chosen: Chosen, options: dict[str, Any]) -> Station:
@@ -153,6 +163,16 @@ def _admit(chosen: list[str]) -> None:
         admit(chosen)
     except WorkerNotAllowed as error:
         raise CommandError(f"This worker is not admitted: {error}.") from None
+
+
+def _asked(options: dict[str, Any]) -> Asked:
+    """What probes there are. CommandError for those that can't be served."""
+    asked = Asked(options["health_file"], options["health_port"])
+    try:
+        check(asked)
+    except OSError as error:
+        raise CommandError(f"--health-file or --health-port: {error.strerror or error}.") from None
+    return asked
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:
@@ -193,6 +213,8 @@ def _is_supervised(options: dict[str, Any]) -> bool:
     per_child = [f"--{name.replace('_', '-')}" for name in _PER_CHILD if options[name] is not None]
     if options["autoscale"] and (processes is not None or has_end or options["autoreload"]):
         raise CommandError("--autoscale decides on the number of processes, and runs until told to stop.")
+    if options["autoreload"] and (options["health_file"] or options["health_port"]):
+        raise CommandError("--autoreload works without probes.")
     if options["autoreload"] and processes:
         raise CommandError("--autoreload works without child processes.")
     if several and processes == 0:
