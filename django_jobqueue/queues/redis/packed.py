@@ -28,7 +28,7 @@ PIECE_BYTES = 1024 * 1024
 LONGEST_ARGS = 64 * 1024 * 1024
 """What is unpacked at most, whatever a record claims: it may not have been written by us."""
 
-_ASKS = Struct(">16scdI")
+_ASKS = Struct(">I16scdI")
 _HEAD = Struct(">ddbBH")
 _BODY = Struct(">BBBHHdHHI")
 _STATE = Struct(">cbddHIHcd16s")
@@ -125,15 +125,20 @@ _microseconds = lru_cache(maxsize=64)(microseconds)  # a batch was claimed at on
 # -- jobs --------------------------------------------------------------------------------------------------------------
 
 
-def pack_push(job: JobPayload) -> tuple[bytes, bytes]:
+def pack_push(job: JobPayload) -> bytes:
     """What a push asks for, and the record."""
+    record = pack_record(job)
     if job.run_after is not None:
         kind, when = b"@", float(microseconds(job.run_after))
     elif job.delay is not None:
         kind, when = b"+", job.delay * 1e6
     else:
         kind, when = b" ", 0.0
-    return _ASKS.pack(job.id.bytes, kind, when, job.lease_no), pack_record(job)
+    return _ASKS.pack(len(record), job.id.bytes, kind, when, job.lease_no) + record
+
+
+def unpack_ids(data: bytes) -> list[UUID]:
+    return [uuid_of(data[at : at + 16]) for at in range(0, len(data), 16)]
 
 
 def is_plain(job: JobPayload) -> bool:

@@ -111,8 +111,7 @@ class RedisQueue(Queue):
     def _push(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         ids: list[UUID] = []
         for piece in _pieces([packed.pack_push(job) for job in payloads]):
-            answers = self._scripts.run("push", *(part for job in piece for part in job))
-            ids += [UUID(bytes=answer) for answer in answers]
+            ids += packed.unpack_ids(self._scripts.run("push", b"".join(piece)))
         return ids
 
     def cancel(self, job_id: UUID) -> bool:
@@ -322,13 +321,13 @@ def _which(queue: str | None) -> tuple[str, str]:
     return ("0", "") if queue is None else ("1", queue)
 
 
-def _pieces(jobs: Sequence[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
-    piece: list[tuple[bytes, bytes]] = []
+def _pieces(jobs: Sequence[bytes]) -> Iterator[list[bytes]]:
+    piece: list[bytes] = []
     size = 0
     for job in jobs:
-        if piece and (len(piece) == PUSH_JOBS or size + len(job[1]) > PUSH_BYTES):
+        if piece and (len(piece) == PUSH_JOBS or size + len(job) > PUSH_BYTES):
             yield piece
             piece, size = [], 0
         piece.append(job)
-        size += len(job[1])
+        size += len(job)
     yield piece

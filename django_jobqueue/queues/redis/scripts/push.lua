@@ -1,15 +1,18 @@
 -- after: keys values counts lines
 --
 -- Stores jobs, all or none.
--- ARGV: for each job what it asks for and its record. It asks: id, when (' ' now, '@' at a moment, '+' after so long), that moment
--- or time in microseconds, its last lease number. The first 16 bytes of the record are filled in here.
--- Gives for each job the id that stands for it: its own, or the holder's of its unique key.
+-- ARGV: all jobs in one string. Each: length of its record, what it asks for, its record. It asks: id, when (' ' now, '@' at a moment,
+-- '+' after so long), that moment or time in microseconds, its last lease number. The first 16 bytes of the record are filled in here.
+-- Gives for each job the id that stands for it, all in one string: its own, or the holder's of its unique key.
 
 local now = clock()
 local jobs, ids = {}, {}
-for i = 1, #ARGV, 2 do
-  local job, _ = {record = ARGV[i + 1]}, nil
-  job.id, job.kind, job.time, job.lease_no = struct.unpack('>c16c1dI4', ARGV[i])
+local pushed, at = ARGV[1], 1
+while at < #pushed do
+  local job, size, _ = {}, nil, nil
+  size, job.id, job.kind, job.time, job.lease_no, at = struct.unpack('>I4c16c1dI4', pushed, at)
+  job.record = string.sub(pushed, at, at + size - 1)
+  at = at + size
   _, _, job.priority, job.queue, job.unique = head(job.record)
   jobs[#jobs + 1] = job
   ids[#ids + 1] = job.id
@@ -37,7 +40,7 @@ for i, job in ipairs(jobs) do
   end
   answers[i] = answer
 end
-if #fresh == 0 then return answers end
+if #fresh == 0 then return table.concat(answers) end
 
 -- A look at every key that is written below: one of another type must stop the script here. (The other scripts ask for all types;
 -- this one is short.)
@@ -86,4 +89,4 @@ in_pieces('HSET', UNIQUE, keys)
 wait_until(dues, soonest)
 write_lines()
 write_counts()
-return answers
+return table.concat(answers)
