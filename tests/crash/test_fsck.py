@@ -46,6 +46,8 @@ class Producer(threading.Thread):
         queue.cancel(ids[0])
         queue.reprioritize(ids[1], 50)
         queue.run_now(ids[21])
+        for job_id in ids[2:9]:
+            queue.request_cancel(job_id)
         self.pushed += len(ids)
 
 

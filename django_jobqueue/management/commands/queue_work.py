@@ -167,7 +167,8 @@ def _admit(chosen: list[str]) -> None:
 
 def _asked(options: dict[str, Any]) -> Asked:
     """What probes there are. CommandError for those that can't be served."""
-    asked = Asked(options["health_file"], options["health_port"])
+    file = options["health_file"]
+    asked = Asked(file and Path(file).absolute(), options["health_port"])  # a job may change the directory
     try:
         check(asked)
     except OSError as error:
