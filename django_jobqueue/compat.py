@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -46,11 +47,20 @@ class JobContext(TaskContext):  # type: ignore[misc]  # which stubs take for one
     """What a job that asks for it is told about its run: Django's context, and how much time is left.
 
     `deadline` is when `JobTimeout` will be raised in it, on the monotonic clock in seconds; None: never. `completion`
-    is what `complete_in_transaction` completes.
+    is what `complete_in_transaction` completes, `asked` what `is_cancelled` asks.
     """
 
     deadline: float | None = None
     completion: Any = None
+    asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the job should stop: somebody has asked for it, or it is not this worker's any more.
+
+        Seen a second or two after the request, in a job that has run for as long.
+        """
+        return self.asked()
 
     def complete_in_transaction(self) -> AbstractContextManager[Any]:
         """A transaction in the database of the jobs that ends with the completion of this one: all of it, or nothing.

@@ -33,6 +33,7 @@ from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers.atomically import Completion
 from django_jobqueue.workers.coroutines import run_coroutine
 from django_jobqueue.workers.interruption import Interrupted, JobWindow
+from django_jobqueue.workers.stops import Stops
 from django_jobqueue.workers.timeouts import Timeouts, complete
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -42,9 +43,15 @@ class Executor:
     """Runs jobs of one queue, in this thread. Without `timeouts`, none is enforced."""
 
     def __init__(
-        self, queue: Queue, worker: UUID, window: JobWindow | None = None, timeouts: Timeouts | None = None
+        self,
+        queue: Queue,
+        worker: UUID,
+        window: JobWindow | None = None,
+        timeouts: Timeouts | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self.queue = queue
+        self._stops = stops or Stops()
         self._worker = str(worker)
         self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
         self.window = window or JobWindow()
@@ -123,9 +130,14 @@ class Executor:
         self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
     ) -> Any:
         timeout = timeout_of(job.timeout or definition.timeout, job.queue)
-        if timeout is not None:
-            return self._call_limited(definition, result, job, completion, timeout)
-        return self._call_in_window(definition, result, completion, None)
+        self._stops.begin(job, self.window, self._timeouts)
+        try:
+            if timeout is not None:
+                return self._call_limited(definition, result, job, completion, timeout)
+            return self._call_in_window(definition, result, job, completion, None)
+        finally:
+            self.window.shut()
+            self._stops.end(job)
 
     def _call_limited(
         self,
@@ -139,7 +151,7 @@ class Executor:
         try:
             if self._timeouts is not None:
                 self._timeouts.begin(job, soft, self.window)
-            return self._call_in_window(definition, result, completion, soft)
+            return self._call_in_window(definition, result, job, completion, soft)
         except JobTimeout as error:
             complete(error, timeout)
             raise
@@ -149,7 +161,12 @@ class Executor:
                 self._timeouts.end(job)
 
     def _call_in_window(
-        self, definition: TaskDefinition, result: TaskResult, completion: Completion | None, deadline: float | None
+        self,
+        definition: TaskDefinition,
+        result: TaskResult,
+        job: Reservation,
+        completion: Completion | None,
+        deadline: float | None,
     ) -> Any:
         call = definition.func
         if definition.is_async:
@@ -157,7 +174,8 @@ class Executor:
         try:
             self.window.open()
             if definition.takes_context:
-                context = JobContext(task_result=result, completion=completion, deadline=deadline)
+                asked = partial(self._stops.is_asked, job.job_id)
+                context = JobContext(task_result=result, completion=completion, deadline=deadline, asked=asked)
                 return call(context, *result.args, **result.kwargs)
             return call(*result.args, **result.kwargs)
         finally:
@@ -175,10 +193,12 @@ class Executor:
             logger.warning("Nothing of job %s was kept: %s.", reservation.job_id, exception)
             return outcomes.released(reservation)
         settlement = outcomes.failed(reservation, exception, definition.retry, timing)
-        error = settlement.error
-        status = TaskResultStatus.FAILED if settlement.move is Move.DEAD else TaskResultStatus.READY
+        if self._stops.is_told(reservation.job_id):
+            settlement = settlement._replace(move=Move.CANCELLED, reason="", delay=0.0)  # as the store would have it
+        error, is_over = settlement.error, settlement.move in (Move.DEAD, Move.CANCELLED)
+        status = TaskResultStatus.FAILED if is_over else TaskResultStatus.READY
         results.fail(result, status, error.class_path, error.traceback, timing.run_ms)
-        if settlement.move is Move.DEAD:
+        if is_over:
             self._tell(task_finished, self._sender, task_result=result)
         self._report(settlement, exception)
         return settlement
@@ -209,6 +229,8 @@ class Executor:
         if settlement.move is Move.DEAD:
             logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, _brief(error))
             self._tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
+        elif settlement.move is Move.CANCELLED:
+            logger.info("Job %s (%s) was cancelled while it ran. %s", job.job_id, job.task, _brief(error))
         elif settlement.move is Move.RETRY:
             logger.warning(
                 "Job %s (%s) failed at attempt %d of %d, again in %.1f s. %s",

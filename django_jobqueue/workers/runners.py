@@ -20,6 +20,7 @@ from django_jobqueue.workers.hygiene import clean_connections, close_connections
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
+from django_jobqueue.workers.stops import Stops
 from django_jobqueue.workers.timeouts import Timeouts
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -38,6 +39,7 @@ class Runner(ABC):
         self._outbox = outbox
         self._pace = pace
         self._watch = watch
+        self.stops = Stops()
 
     def __enter__(self) -> Self:
         """In the worker's thread, before anything runs."""
@@ -125,7 +127,7 @@ class Inline(Runner):
         self._stack.close()
 
     def run(self, next_job: NextJob, worker: UUID) -> None:
-        executor = Executor(self._queue, worker, self._window, self._timeouts)
+        executor = Executor(self._queue, worker, self._window, self._timeouts, self.stops)
         begun, ran = time.monotonic(), 0
         while (held := next_job()) is not None:
             self._running = held.reservation.task

@@ -161,7 +161,7 @@ class Threads(Runner):
 
     def _run_one(self, given: Given) -> None:
         job, begun = given.held.reservation, time.monotonic()
-        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts)
+        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts, self.stops)
         self._running[job.job_id] = Running(job, executor.window)
         try:
             perform(executor, given.held, self._outbox)

@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from django_jobqueue.conf import conf
-from django_jobqueue.exceptions import JobTimeout
+from django_jobqueue.exceptions import JobCancelled, JobTimeout
 from django_jobqueue.queues.base import Reservation
 from django_jobqueue.workers.alarm import Alarm, Clock
 from django_jobqueue.workers.board import Deadline, Watch, unwatched
@@ -35,7 +35,18 @@ class Timeouts:
         with self._lock:
             self._hard[job.job_id] = Deadline(soft + conf().KILL_AFTER, job.job_id, job.lease_no)
             self._publish()
-        self._clock.at(job.job_id, soft, partial(self._time_is_up, job.job_id, window))
+        self._clock.at(job.job_id, soft, partial(self._time_is_up, job.job_id, window, JobTimeout))
+
+    def stop(self, job: Reservation, window: JobWindow) -> None:
+        """Stop a running job by force, from any thread: `JobCancelled` is raised in it, and its process killed later.
+
+        `end` follows as after `begin`.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._hard[job.job_id] = Deadline(now + conf().KILL_AFTER, job.job_id, job.lease_no)
+            self._publish()
+        self._clock.at(job.job_id, now, partial(self._time_is_up, job.job_id, window, JobCancelled))
 
     def end(self, job: Reservation) -> None:
         self._clock.cancel(job.job_id)
@@ -43,13 +54,13 @@ class Timeouts:
             self._hard.pop(job.job_id, None)
             self._publish()
 
-    def _time_is_up(self, job_id: UUID, window: JobWindow) -> None:
+    def _time_is_up(self, job_id: UUID, window: JobWindow, cause: type[BaseException]) -> None:
         """Again after a while: a job may swallow what is raised in it, or stand at the door of its window just now."""
         if job_id not in self._hard:
             return
         pause = conf().KILL_AFTER if window.is_open else _SOON
-        self._clock.at(job_id, time.monotonic() + pause, partial(self._time_is_up, job_id, window))
-        window.interrupt(JobTimeout)
+        self._clock.at(job_id, time.monotonic() + pause, partial(self._time_is_up, job_id, window, cause))
+        window.interrupt(cause)
 
     def _publish(self) -> None:
         earliest = min(self._hard.values(), default=None)

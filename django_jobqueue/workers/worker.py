@@ -33,6 +33,7 @@ from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.process import rss_kb
 from django_jobqueue.workers.settler import Counters, Settler
 from django_jobqueue.workers.slots import Slots
+from django_jobqueue.workers.stops import Lookout
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -83,6 +84,7 @@ class Worker:
         self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
         self._intake = Intake(queue, self._outbox, self._settler, self._pace)
         self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch)
+        self._runner.stops.are_lost = lambda: self._membership.is_dead
         self._bell = Bell()
         self._stopping = False
         self._is_quiet = False
@@ -157,8 +159,10 @@ class Worker:
         heartbeat = Heartbeat(self.queue.lease, self._keep_alive)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
         reporter = Reporter(self.queue.lease, self._report) if self.queue.reports_apart else None
+        lookout = Lookout(self._look_for_requests)
         heartbeat.start()
         flusher.start()
+        lookout.start()
         if reporter is not None:
             reporter.start()
         try:
@@ -167,6 +171,7 @@ class Worker:
             self._outbox.give_back_unstarted()
             self._runner.end()
             self._membership.finishing()
+            lookout.stop()
             flusher.stop()
             self._end_fetching()
             self._outbox.give_back_unstarted()
@@ -304,6 +309,12 @@ class Worker:
         moved = self.queue.reclaim()
         if moved:
             logger.warning("Took %d jobs back from workers that died.", moved)
+
+    def _look_for_requests(self) -> None:
+        """In the lookout's thread: which of our jobs were asked to stop. One that was not started must not be."""
+        stops = self._runner.stops
+        if stops.is_worth_a_look() and stops.hear(self.queue.cancellations(self.identity.id)):
+            self._outbox.give_back_unstarted()
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
