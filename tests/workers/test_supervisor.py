@@ -253,6 +253,24 @@ def test_a_cancelled_job_that_never_lets_go_of_the_gil_costs_its_process_and_nev
 
 
 @on_most
+def test_a_cancelled_job_that_swallows_what_is_raised_in_it_is_killed_at_the_deadline_its_child_has_published(crew):
+    """The heart settles it as expired, to be tried again; the store has the last word: it was asked to stop."""
+    stage, parent = crew(lease=3_600.0, conf=SOON)
+    job_id = stage.push(tasks.deaf, "deaf", max_attempts=5)
+    stage.wait_for("start", "deaf")
+    assert stage.queue.request_cancel(job_id, kill=True)
+    wait_until(stage.is_settled, seconds=30)
+    stage.push(tasks.work, "next")
+    stage.wait_for("end", "next")
+    wait_until(stage.is_settled)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes(job_id) == {"cancelled": 1}
+    assert stage.names("start").count("deaf") == 1
+    assert not stage.dead()
+
+
+@on_most
 def test_a_child_that_is_frozen_loses_its_lease_and_writes_nothing_when_it_wakes(crew):
     stage, parent = crew(lease=1.0)
     gate, lines = both_at_work(stage)
