@@ -13,6 +13,8 @@ from django_jobqueue.workers.board import Cause, Ending, Slot
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 4.0
 """Before a process is started again. A store that is back after an outage has its workers within five seconds."""
+LONGEST_AFTER_WORK = 1.0
+"""Before the next one after a child that was at work: a job has killed it, and the budget of crashes stops that job."""
 STEADY_SECONDS = 10.0
 """A process that has lived for so long begins with the first pause again."""
 
@@ -57,13 +59,13 @@ class Place:
         self.process, self.started_at = process, time.monotonic()
         self.ending, self.give_up_at = Ending(Cause.CRASH), None
 
-    def ended(self, again: bool, at_once: bool = False) -> float:
-        """Its process is gone. When `again`, gives how long to wait for the next: ever longer, to `LONGEST_PAUSE`."""
+    def ended(self, again: bool, at_once: bool = False, longest: float = LONGEST_PAUSE) -> float:
+        """Its process is gone. When `again`, gives how long to wait for the next: ever longer, to `longest`."""
         now, pause = time.monotonic(), 0.0
         if now - self.started_at >= STEADY_SECONDS or at_once:
             self._pause = FIRST_PAUSE
         if not at_once:
-            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+            pause, self._pause = self._pause, min(2 * self._pause, longest)
         self.process = self.slot = None
         self.start_at = now + pause if again else None
         return pause

@@ -84,10 +84,10 @@ class StopSignals:
             if not self._is_child:
                 self._interrupt()
             return
+        if self._worker is not None:
+            self._worker.stop()  # first: from the next line on another signal may raise in here
         self._is_told = True
         self._interrupt_in(_SOON if self._is_hurried else self.grace)
-        if self._worker is not None:
-            self._worker.stop()
 
     def _on_hurry(self, number: int, frame: FrameType | None) -> None:
         if self._is_told:

@@ -29,7 +29,7 @@ from django_jobqueue.workers.background import JOIN_SECONDS
 from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, Slot
 from django_jobqueue.workers.health import Asked
 from django_jobqueue.workers.hygiene import close_before_fork
-from django_jobqueue.workers.place import Place
+from django_jobqueue.workers.place import LONGEST_AFTER_WORK, LONGEST_PAUSE, Place
 from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -216,7 +216,8 @@ class Supervisor:
         place.has_failed = has_end and code > 0 and not self._told
         slot.end(Ending(Cause.END) if code == 0 else place.ending)
         # One that ended at a limit is replaced at once, and so is one whose job has had all its time.
-        pause = place.ended(again, at_once=code == 0 and was_busy)
+        was_at_work = slot.worker is not None
+        pause = place.ended(again, code == 0 and was_busy, LONGEST_AFTER_WORK if was_at_work else LONGEST_PAUSE)
         if again and code:
             logger.warning("The worker of %r %s; again in %.2f s.", place.alias, _how(code), pause)
         elif code:
@@ -257,8 +258,9 @@ class Supervisor:
         self._told += 1
         if self._told <= 2:
             self._give_up_at = time.monotonic() + LAST_SECONDS + (self.grace if self._told == 1 else 0.0)
-        for place in self._places:
-            place.send(signal.SIGTERM if self._told == 1 else HURRY_SIGNAL)
+        what = signal.SIGTERM if self._told == 1 else HURRY_SIGNAL
+        for place in self._places:  # a second signal may come in the middle of it, and each child hears both
+            place.send(what)
 
     def _on_quiet(self, number: int, frame: FrameType | None) -> None:
         self._wish = Command.QUIET if number == QUIET_SIGNAL else Command.RUN

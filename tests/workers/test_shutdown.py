@@ -10,6 +10,11 @@ import time
 import pytest
 
 from django_jobqueue.queues.bell import Bell
+from django_jobqueue.workers.alarm import alarm
+from django_jobqueue.workers.interruption import Interrupted
+from django_jobqueue.workers.place import Place
+from django_jobqueue.workers.shutdown import HURRY_SIGNAL, StopSignals
+from django_jobqueue.workers.supervisor import Supervisor
 from tests.crash import tasks
 from tests.crash.fixtures import MOST, at_points, on_all, on_most, on_postgres, on_sqlite
 from tests.crash.processes import finish, terminate
@@ -185,3 +190,46 @@ def test_a_bell_rings_once_for_who_waits_next():
     bell.ring()
     assert bell.wait(10)
     assert not bell.wait(0)
+
+
+def test_a_second_signal_while_the_children_are_told_of_the_first_reaches_them_after_it():
+    heard = []
+
+    class Listening(Place):
+        def send(self, number):
+            heard.append((self.number, number))
+            if len(heard) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    with Supervisor(grace=30.0) as parent:
+        parent._places = [Listening("default", 1), Listening("default", 2)]
+        signal.raise_signal(signal.SIGTERM)
+    assert {n: [what for one, what in heard if one == n].count(signal.SIGTERM) for n in (1, 2)} == {1: 1, 2: 1}
+    assert [what for _, what in heard].count(HURRY_SIGNAL) == 2
+
+
+class Busy:
+    """A worker in the middle of a job."""
+
+    is_in_job = True
+    is_stopping = False
+
+    def run(self):
+        signal.raise_signal(signal.SIGTERM)
+
+    def stop(self):
+        self.is_stopping = True
+
+    def interrupt(self):
+        raise Interrupted
+
+
+@pytest.mark.parametrize(("is_child", "second"), [(True, HURRY_SIGNAL), (False, signal.SIGINT)], ids=["child", "alone"])
+def test_a_second_signal_in_the_middle_of_the_first_does_not_make_it_forgotten(monkeypatch, is_child, second):
+    """It interrupted the job, and the worker went on with the next one until it was killed."""
+    signals, worker = StopSignals(grace=30.0, is_child=is_child), Busy()
+    moments = iter([lambda: signal.raise_signal(second)])
+    monkeypatch.setattr(alarm, "at", lambda *_: next(moments, lambda: None)())
+    with signals, pytest.raises(Interrupted):
+        signals.run(worker)
+    assert worker.is_stopping
