@@ -8,7 +8,7 @@ import pytest
 # A test on one of these databases needs the server of the same name.
 DATABASE_SERVICES = ("postgres", "mariadb")
 # Real processes, mostly: seconds each. The quick suite (`-m "not slow"`) leaves them out.
-SLOW_DIRECTORIES = {"acceptance", "benchmarks", "crash"}
+SLOW_DIRECTORIES = {"acceptance", "benchmarks", "chaos", "crash"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from django_jobqueue.jobs.payload import JobPayload  # noqa: E402
 from django_jobqueue.lifecycle import dead_letters  # noqa: E402
 from django_jobqueue.queues import get_queue  # noqa: E402
 from tests.crash import tasks  # noqa: E402
-from tests.crash.processes import write_durably  # noqa: E402
+from tests.crash.ledger import write_durably  # noqa: E402
 
 
 def produce(alias: str, ledger: str, count: str) -> None:

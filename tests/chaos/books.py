@@ -1,0 +1,57 @@
+"""The four books of a run, read after its end: the ledgers, the log, the nemesis' record, and what the store says."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.chaos.log import Log
+
+
+class Row(NamedTuple):
+    """An execution in the history."""
+
+    lease_no: int
+    attempt: int
+    outcome: str
+    result: str
+    worker: str
+    finished: float
+
+
+@dataclass
+class Books:
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Every job that was meant, and its task."""
+    acked: set[str] = field(default_factory=set)
+    void: set[str] = field(default_factory=set)
+    log: Log = field(default_factory=Log)
+    killed: dict[int, float] = field(default_factory=dict)
+    """Processes, and the moment before SIGKILL."""
+    history: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    dead: dict[str, Any] = field(default_factory=dict)
+    """Dead letters: reason, attempt, lease number."""
+
+    def read_ledger(self, ledger: Path) -> None:
+        for line in ledger.read_text().splitlines():
+            event, job_id, *kind = line.split()
+            if event == "intent":
+                self.kinds[job_id] = kind[0]
+            else:
+                (self.acked if event == "acked" else self.void).add(job_id)
+
+    def read_nemesis(self, record: Path) -> None:
+        for line in record.read_text().splitlines() if record.exists() else ():
+            fault = json.loads(line)
+            if "killed" in fault:
+                self.killed[fault["pid"]] = fault["killed"]
+
+    def read_store(self, stage: Any) -> None:
+        fields = ("job_id", "lease_no", "attempt", "outcome", "result", "worker_id", "finished_at")
+        for job_id, *rest, worker, finished in stage.history().order_by("lease_no").values_list(*fields):
+            self.history[str(job_id)].append(Row(*rest, str(worker), finished.timestamp()))
+        for job_id, letter in stage.dead().items():
+            self.dead[str(job_id)] = letter
