@@ -126,12 +126,14 @@ class FsckContract:
         assert claim(queue)[0].lease_no == 8
 
     def test_p3_a_running_jobs_lease_that_is_recorded_already(self, queue):
-        mine = push_and_claim(queue)
+        mine, other = push_and_claim(queue), push_and_claim(queue)
         self.record(queue, mine.job_id, mine.lease_no, "retrying")
-        found(queue, "lease_behind", mine.job_id)
+        self.record(queue, other.job_id, other.lease_no + 3, "retrying")
+        found(queue, "lease_behind", mine.job_id, other.job_id)
         look(queue, repair=True)
-        found(queue, "lease_behind", mine.job_id)
+        found(queue, "lease_behind", mine.job_id, other.job_id)
         assert settle(queue, mine)
+        assert settle(queue, other)
 
     def test_p2_a_job_that_is_over_and_live(self, queue):
         queue.push(one := job(lease_no=1))

@@ -228,6 +228,10 @@ class RedisFsckContract(FsckContract):
         queue.push(*jobs(3), job(delay=HOUR))
         push_and_claim(queue)
         assert codes(look(queue)) == []
+        for name in ("r:none", "d:none", "l:none"):
+            self.client(queue).hset(self.key(queue, "counts"), name, 1)
+            assert "wrong_count" in codes(look(queue))
+            self.client(queue).hdel(self.key(queue, "counts"), name)
         self.break_counts(queue)
         found(queue, "wrong_count", "of all queues", also=("not_balanced",))
         monkeypatch.setattr(inspecting, "COUNTED_TO_MEND", 1)

@@ -48,10 +48,11 @@ class TablesContract(FsckContract):
         assert (mine.job_id, mine.lease_no, mine.attempt) == (other.id, 3, 1)
 
     def test_a_job_that_has_found_its_room_is_not_lined_up_twice(self, queue):
-        queue.push(one := job())
+        running = push_and_claim(queue).job_id
+        queue.push(ready := job(), delayed := job(delay=HOUR))
         before = list(self.rows(models.JobPriority).values())
-        inspector = queue.inspector(60)
-        inspector.repair(inspecting.Fault.NO_ROOM, [inspecting.Suspect(inspecting.Fault.NO_ROOM, str(one.id))])
+        suspects = [inspecting.Suspect(inspecting.Fault.NO_ROOM, str(i)) for i in (ready.id, delayed.id, running)]
+        queue.inspector(60).repair(inspecting.Fault.NO_ROOM, suspects)
         assert list(self.rows(models.JobPriority).values()) == before
 
     def test_p2_a_job_in_two_rooms_stays_where_it_runs(self, queue):
@@ -125,6 +126,13 @@ class TablesContract(FsckContract):
         outgoing.update(waiting_on="long gone")
         found(queue, "outbox_lost", one.id)
         left_alone(queue, "outbox_lost")
+
+    def test_p1_a_repair_leaves_a_job_on_its_way_where_it_is(self, queue):
+        queue.push(one := job(delay=HOUR))
+        self.rows(models.DelayedJob).update(reason="outbox", due_at=None, waiting_on="default")
+        self.plant_place(one.id)
+        assert look(queue, repair=True).finding("two_rooms").repaired == 0
+        assert self.rows(models.DelayedJob).filter(pk=one.id, reason="outbox").exists()
 
     def test_the_past_of_a_job_on_its_way_is_the_other_stores_business(self, queue):
         queue.push(one := job(delay=HOUR))
