@@ -24,7 +24,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos model matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ crash: $(test_env) ## kill -9 at every crash point on every store (ten minutes)
 
 chaos: $(test_env) ## kill, freeze, cut off and restart everything while 100,000 jobs run on each store (hours)
 	$(python) -m tests.chaos --jobs 100000 --faults 1600 $(ARGS)
+
+model: ## search the model of the lease protocol with spin, and refute its mutations
+	$(PYTHON) -m tests.model $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
 	$(python) -m tests.screenshots $(ARGS)
