@@ -1,8 +1,9 @@
-"""Named points where a test ends this process the hard way, to see that nothing is lost and nothing is stuck.
+"""Named points where a test breaks something, to see that nothing is lost and nothing is stuck.
 
 `JOBQUEUE_FAILPOINT="claim.committed:kill"` sends SIGKILL to this process when it gets there; `claim.committed:kill:3`,
-the third time. Other signals have their names too: `term`, `stop`. Without the variable `hit` is an empty function.
-The points stand once per transaction, never once per job.
+the third time. Other signals have their names too: `term`, `stop`. `error` raises what a store raises that does not
+answer: before a commit nothing was done then, after it the answer was lost. Without the variable `hit` is an empty
+function. The points stand once per transaction, never once per job.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import re
 import signal
 from collections.abc import Callable
+
+from django.db import OperationalError
 
 VARIABLE = "JOBQUEUE_FAILPOINT"
 POINTS = {
@@ -44,6 +47,7 @@ POINTS = {
     "revive.committed": "the jobs are in the line, the operator has no answer",
 }
 """Every point, and what is true when the process gets there."""
+ERROR = "error"
 
 
 def _nothing(point: str) -> None:
@@ -51,17 +55,23 @@ def _nothing(point: str) -> None:
 
 
 def armed(text: str) -> Callable[[str], None]:
-    """The `hit` that `text` (`point:signal` or `point:signal:n`) asks for. Raises `ValueError` for anything else."""
+    """The `hit` that `text` (`point:action` or `point:action:n`) asks for. Raises `ValueError` for anything else."""
     match = re.fullmatch(r"([a-z_.]+):([a-z]+)(?::([0-9]+))?", text)
     wanted, name, nth = match.groups(default="1") if match else ("", "", "")
     number = getattr(signal, f"SIG{name.upper()}", None)
-    if wanted not in POINTS or number is None:
-        raise ValueError(f"{VARIABLE}={text!r}: use point:signal or point:signal:n; points: {', '.join(POINTS)}")
+    if wanted not in POINTS or (number is None and name != ERROR):
+        raise ValueError(
+            f"{VARIABLE}={text!r}: use point:action or point:action:n, with a signal or {ERROR}; "
+            f"points: {', '.join(POINTS)}"
+        )
     times = itertools.count(1)
 
     def hit(point: str) -> None:
-        if point == wanted and next(times) == int(nth):
-            os.kill(os.getpid(), number)
+        if point != wanted or next(times) != int(nth):
+            return
+        if number is None:
+            raise OperationalError(f"failpoint {point}")
+        os.kill(os.getpid(), number)
 
     return hit
 

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.crash.fixtures import alias, open_stage
+from tests.crash.fixtures import alias, books, open_stage
 
-__all__ = ["alias", "open_stage"]
+__all__ = ["alias", "books", "open_stage"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.crash.books import KINDS, LEASE, Books
 from tests.crash.processes import Stage
 from tests.crash.redis_stage import RedisStage
 
@@ -76,3 +77,9 @@ def open_stage(request, alias, tmp_path, child_env, monkeypatch):
     yield open_one
     for stage in stages:
         stage.close()
+
+
+@pytest.fixture
+def books(open_stage, monkeypatch):
+    monkeypatch.setitem(KINDS, "head", "work")
+    return Books(open_stage(lease=LEASE))

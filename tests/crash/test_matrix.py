@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
-from itertools import pairwise
-from typing import Any, NamedTuple
-from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group
@@ -21,152 +17,11 @@ from django.contrib.auth.models import Group
 from django_jobqueue import failpoints
 from django_jobqueue.queues.base import WorkerIdentity
 from tests.crash import tasks
-from tests.crash.fixtures import MARIADB, MOST, ONLY_ON_REDIS, REDIS62, at_points
+from tests.crash.books import KINDS, ONE_BY_ONE
+from tests.crash.cases import WORKER_CASES, Case, chosen, on_stores
+from tests.crash.fixtures import ONLY_ON_REDIS
 from tests.crash.ledger import acknowledged, intended
-from tests.crash.processes import Stage, finish, terminate
-from tests.waiting import wait_until
-
-ALL = os.environ.get("JOBQUEUE_CRASH_POINTS") == "all"
-LEASE = 1.0
-ONE_BY_ONE = {"PREFETCH_MAX": 1, "FLUSH_SECONDS": 5}
-"""So that the first settlement is that of the first job, and it is the worker itself that makes it."""
-
-STORES = [*MOST, MARIADB, REDIS62] if ALL else MOST
-on_stores = pytest.mark.parametrize("alias", STORES)
-
-
-class Case(NamedTuple):
-    """Die at `point` with a job of kind `first` at the head of the line. `main` ones run in CI."""
-
-    point: str
-    first: Any = tasks.work
-    main: bool = True
-    nth: int = 1
-
-    @property
-    def name(self) -> str:
-        return f"{self.point}-{self.first.name}" + (f"-{self.nth}" if self.nth > 1 else "")
-
-
-WORKER_CASES = [
-    Case("join.committed", main=False),
-    Case("claim.before_commit"),
-    Case("claim.committed"),
-    Case("settle.before_commit"),
-    Case("settle.committed"),
-    Case("settle.half_written", tasks.flaky),
-    Case("settle.before_commit", tasks.flaky, main=False),
-    Case("settle.committed", tasks.flaky),
-    Case("settle.half_written", tasks.doomed),
-    Case("settle.before_commit", tasks.doomed, main=False),
-    Case("settle.committed", tasks.doomed),
-    Case("settle.half_written", tasks.snooze_once, main=False),
-    Case("settle.committed", tasks.snooze_once, main=False),
-    Case("settle.before_commit", tasks.work, main=False, nth=4),
-    Case("settle.committed", tasks.work, main=False, nth=4),
-    Case("record.before"),
-    Case("record.committed"),
-    Case("record.before", tasks.flaky, main=False),
-    Case("record.committed", tasks.flaky, main=False),
-    Case("record.before", tasks.doomed),
-    Case("record.committed", tasks.doomed),
-    Case("record.before", tasks.snooze_once, main=False),
-    Case("record.committed", tasks.work, main=False, nth=4),
-]
-
-
-def chosen(*cases: Case) -> pytest.MarkDecorator:
-    return at_points(STORES, [one for one in cases if one.main or ALL], "case")
-
-
-class Books:
-    """Everything that was pushed, and the comparison at the end."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.jobs: dict[str, UUID] = {}
-
-    def push(self, task: Any, name: str, **options: Any) -> UUID:
-        self.jobs[name] = self.stage.push(task, name, **options)
-        return self.jobs[name]
-
-    def push_one_of_each(self, first: Any, **options: Any) -> UUID:
-        """A line with every kind of job in it, the one whose move is interrupted at its head."""
-        head = self.push(first, "head", **options)
-        self.push(tasks.flaky, "flaky")
-        self.push(tasks.doomed, "doomed")
-        self.push(tasks.snooze_once, "snoozed")
-        self.push(tasks.work, "delayed", delay=0.2)
-        self.push(tasks.work, "last")
-        return head
-
-    def die(self, process: Any) -> None:
-        """The point was reached: the process died by its own SIGKILL, not of anything else."""
-        code, _, err = finish(process)
-        assert code == -signal.SIGKILL, f"the failpoint was not reached: exit code {code}\n{err}"
-
-    def finish(self) -> None:
-        """A clean worker finishes; a lease must end first where one was held."""
-        worker = self.stage.worker(conf=ONE_BY_ONE)
-        wait_until(self.stage.is_settled, f"all settled; live: {self.stage.live()}")
-        code, _, err = terminate(worker)
-        assert code == 0, err
-
-    def compare(self) -> None:
-        stage = self.stage
-        dead, by_name = stage.dead(), {job_id: name for name, job_id in self.jobs.items()}
-        rows = list(stage.history().order_by("lease_no").values_list("job_id", "outcome"))
-        history: dict[UUID, list[str]] = {job_id: [] for job_id in by_name}
-        for job_id, outcome in rows:
-            history[job_id].append(outcome)  # KeyError: something that nobody pushed
-        starts, ends = Counter(stage.names("start")), Counter(stage.names("end"))
-        assert stage.leases() == 0
-        assert set(dead) <= set(history)
-        for job_id, outcomes in history.items():
-            name = by_name[job_id]
-            check_one(name, outcomes, job_id in dead, starts[name], ends[name])
-        self.no_early_reruns(history)
-
-    def no_early_reruns(self, history: dict[UUID, list[str]]) -> None:
-        """A job that was started by one process and again by another waited for the lease in between."""
-        for name, job_id in self.jobs.items():
-            lines = self.stage.lines("start", name)
-            for before, after in pairwise(lines):
-                if before.pid != after.pid and "lost" in history[job_id]:
-                    assert after.time - before.time > LEASE * 2 / 3 - 0.15, f"{name} ran again before its lease ended"
-
-
-def check_one(name: str, outcomes: list[str], is_dead: bool, starts: int, ends: int) -> None:
-    """One job's books. `lost` counts the executions whose worker died with the lease."""
-    lost = outcomes.count("lost")
-    expected = {
-        "flaky": ["retrying", "completed"],
-        "doomed": ["failed"],
-        "snooze_once": ["snoozed", "completed"],
-    }.get(kind_of(name), ["completed"])
-    told = [outcome for outcome in outcomes if outcome != "lost"]
-    if kind_of(name) in ("flaky", "snooze_once") and lost:
-        assert told in (expected, ["completed"]), f"{name}: {outcomes}"  # it failed, and died before it could say so
-    else:
-        assert told == expected, f"{name}: {outcomes}"
-    assert is_dead == (expected[-1] == "failed"), name
-    assert len(told) <= starts <= len(outcomes), f"{name}: {starts} starts, {outcomes}"
-    assert ends <= 1 + lost, f"{name} ended {ends} times and was lost {lost} times"
-    assert lost <= 1
-
-
-def kind_of(name: str) -> str:
-    return KINDS.get(name, "work")
-
-
-KINDS = {"flaky": "flaky", "doomed": "doomed", "snoozed": "snooze_once"}
-
-
-@pytest.fixture
-def books(open_stage, monkeypatch):
-    monkeypatch.setitem(KINDS, "head", "work")
-    return Books(open_stage(lease=LEASE))
-
+from tests.crash.processes import finish
 
 # the worker
 

@@ -1,0 +1,114 @@
+"""The points of the crash matrix with other faults than death: frozen past the lease, an error, an answer that is lost.
+
+A worker that is frozen at a point wakes up when its lease is over and others may have its jobs: whatever it does then
+must change nothing. One that gets an error lives, and does all of it itself: before a commit nothing was done, after it
+the store did what it was asked and the answer was lost. Each case sees that its point was reached.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from django_jobqueue import failpoints
+from django_jobqueue.queues.base import WorkerIdentity
+from django_jobqueue.workers.process import is_frozen
+from tests.crash import tasks
+from tests.crash.books import KINDS, LEASE, ONE_BY_ONE
+from tests.crash.cases import ALL, WORKER_CASES, Case, chosen
+from tests.crash.processes import terminate
+from tests.waiting import wait_until
+
+MOMENTS = [
+    *("join.committed", "claim.before_commit", "claim.committed", "settle.half_written", "settle.before_commit"),
+    *("settle.committed", "record.before", "record.committed"),
+]
+# in CI each point once, with a job that completes; all cases with JOBQUEUE_CRASH_POINTS=all
+CASES = WORKER_CASES if ALL else [Case(point) for point in MOMENTS]
+
+
+def freeze(stage, case):
+    """A worker that stands still at its point."""
+    worker = stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:stop:{case.nth}")
+    wait_until(lambda: is_frozen(worker.pid), f"{case.point} is reached")
+    return worker
+
+
+def thaw_when_its_lease_is_over(worker):
+    over = time.monotonic() + 1.5 * LEASE
+    wait_until(lambda: time.monotonic() > over)
+    worker.send_signal(signal.SIGCONT)
+
+
+@chosen(*CASES)
+def test_a_worker_is_frozen_for_longer_than_its_lease(books, monkeypatch, case):
+    monkeypatch.setitem(KINDS, "head", case.first.name)
+    books.push_one_of_each(case.first)
+    stage = books.stage
+    frozen = freeze(stage, case)
+    other = stage.worker(conf=ONE_BY_ONE)
+    thaw_when_its_lease_is_over(frozen)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    for worker in (frozen, other):
+        code, _, err = terminate(worker)
+        assert code == 0, err
+    books.compare()
+
+
+@chosen(*CASES)
+def test_a_worker_gets_an_error(books, monkeypatch, case):
+    monkeypatch.setitem(KINDS, "head", case.first.name)
+    books.push_one_of_each(case.first)
+    live_through(books, case)
+    books.compare()
+    assert not books.stage.outcomes()["lost"], "it lived: no lease has ended"
+
+
+@chosen(Case("promote.before_commit"), Case("age.before_commit", main=False))
+def test_a_worker_gets_an_error_while_a_job_becomes_due(books, case):
+    books.push(tasks.work, "head", delay=0)
+    books.push(tasks.work, "second", delay=0)
+    live_through(books, case)
+    books.compare()
+
+
+@chosen(Case("reclaim.before_commit"), Case("reclaim.committed"))
+def test_a_worker_gets_an_error_while_it_takes_back_what_a_dead_one_held(books, case):
+    stage = books.stage
+    head = books.push_one_of_each(tasks.work)
+    gone = WorkerIdentity()
+    stage.queue.join(gone)
+    [_] = stage.queue.reserve((), 1, gone.id)
+    stage.queue.lease = 0.0
+    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    live_through(books, case)
+    assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
+    books.compare()
+
+
+@chosen(Case("leave.before_commit"), Case("leave.committed"))
+def test_a_worker_gets_an_error_while_it_signs_off(books, case):
+    books.push_one_of_each(tasks.work)
+    live_through(books, case)
+    assert books.stage.leases() == 0
+    books.compare()
+
+
+def live_through(books, case):
+    """The worker that gets the error settles everything, and ends well."""
+    stage = books.stage
+    worker = stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:{failpoints.ERROR}:{case.nth}")
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    code, _, err = terminate(worker)
+    assert code == 0, err
+    assert f"failpoint {case.point}" in err, "the point was not reached"
+
+
+def test_an_error_is_raised_once(monkeypatch):
+    hit = failpoints.armed("claim.committed:error:2")
+    hit("claim.committed")
+    with pytest.raises(failpoints.OperationalError, match=r"failpoint claim\.committed"):
+        hit("claim.committed")
+    hit("claim.committed")
