@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 from django_jobqueue import failpoints
 from django_jobqueue.exceptions import JobQueueError, LeaseLost
@@ -42,7 +42,11 @@ class Completion:
         with self._queue.transaction():
             # The first hook: it runs right after the commit, whatever the job's own hooks do after it.
             transaction.on_commit(lambda: self._commit(written), using=self._queue.database)
+            mark = self._set_mark()
             yield self
+            # Broken, or to be rolled back: its end would be no error, and nothing would be stored.
+            connections[self._queue.database].validate_no_broken_transaction()
+            self._check_mark(mark)
             written = self._settle()
             failpoints.hit("atomic.before_commit")
         self._commit(written)
@@ -57,14 +61,32 @@ class Completion:
         if self.stored is not None:
             raise JobQueueError("the job has completed already")
         blocks: list[Any] = connections[database].atomic_blocks
+        if not blocks and not connections[database].get_autocommit():
+            raise JobQueueError(f"autocommit is off on {database!r}: the end of the block would commit nothing")
         if blocks and not any(block._from_testcase for block in blocks):
             raise JobQueueError(
                 f"a transaction is open on {database!r} already: its end decides, so the job can't complete in it"
             )
 
+    def _set_mark(self) -> str | None:
+        """A savepoint that is there as long as the transaction is. PostgreSQL goes on with no other one by itself."""
+        connection = connections[self._queue.database]
+        return None if connection.vendor == "postgresql" else connection.savepoint()
+
+    def _check_mark(self, mark: str | None) -> None:
+        """A deadlock, a full disk and a DDL statement end the whole transaction, and the next statement begins another.
+
+        A job that catches such an error would complete with half of what it has written.
+        """
+        try:
+            if mark is not None:
+                connections[self._queue.database].savepoint_commit(mark)
+        except DatabaseError as error:
+            raise transaction.TransactionManagementError(
+                "the transaction was ended while the job ran (by a deadlock, say), so it can't complete in it"
+            ) from error
+
     def _settle(self) -> Stored:
-        # Broken, or to be rolled back: its end would be no error, and nothing would be stored.
-        connections[self._queue.database].validate_no_broken_transaction()
         run_ms = max(0, round((time.monotonic() - self._started) * 1_000))
         text = outcomes.encode_result(self.result)
         done = outcomes.completed(self._job, text, outcomes.Timing(self._start_ms, run_ms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -179,6 +180,38 @@ def test_p4_a_transaction_that_will_be_rolled_back_completes_nothing(bench, job,
     assert (settlement.move, bench.effects()) == (Move.RETRY, 0)
     assert settlement.error.class_path == "django.db.transaction.TransactionManagementError"
     assert bench.queue.settle([settlement]) == [True]
+
+
+@both
+@pytest.mark.parametrize("bench", [on("default"), on("mariadb")], indirect=True)
+def test_p4_a_transaction_that_ended_under_the_job_completes_nothing(bench, job):
+    """As after a deadlock whose error the job caught: the next statement begins another. PostgreSQL begins none."""
+    bench.push(job)
+    hooks["body"] = hooks["inside"] = lambda: connections[bench.alias].connection.rollback()
+    settlement = bench.run()
+    assert (settlement.move, bench.effects()) == (Move.RETRY, 0)
+    assert settlement.error.class_path == "django.db.transaction.TransactionManagementError"
+    assert bench.queue.settle([settlement]) == [True]
+
+
+def test_p4_without_autocommit_nothing_would_be_committed(bench):
+    """The block's end would be no commit: the worker believes in a completion that nobody has stored."""
+
+    @contextmanager
+    def off():
+        connections[bench.alias].set_autocommit(False)
+        try:
+            yield
+        finally:
+            connections[bench.alias].rollback()
+            connections[bench.alias].set_autocommit(True)
+
+    bench.push(in_parts)
+    job = bench.queue.pop((), bench.worker)
+    with off():
+        settlement = Executor(bench.queue, bench.worker).run(job, time.monotonic())
+    assert settlement.move is Move.RETRY
+    assert "autocommit is off" in settlement.error.message
 
 
 @both
