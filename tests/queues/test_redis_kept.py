@@ -65,6 +65,18 @@ def test_one_that_was_idle_goes_through_the_pool_which_sees_whether_it_is_dead(c
     assert connection.call("CLIENT", "ID") != mine  # and no error, though nobody tries twice
 
 
+def test_threads_that_share_a_pool_keep_one_between_them():
+    """The backend is each thread's own, the pool of a cache is not: more threads than connections must find one."""
+    pool = redis.ConnectionPool.from_url(os.environ["JOBQUEUE_TEST_REDIS_URL"], max_connections=kept.FEWEST)
+    clients = [redis.Redis(connection_pool=pool) for _ in range(kept.FEWEST + 5)]
+    held = [kept.kept_of(client) for client in clients]
+    assert all(one.call("PING") for one in held)
+    assert len(pool._in_use_connections) == 1
+    del held, clients
+    assert len(pool._in_use_connections) == 0
+    pool.disconnect()
+
+
 def test_an_error_gives_it_back(connection):
     connection.call("PING")
     with pytest.raises(redis.ResponseError):

@@ -18,7 +18,7 @@ from django_jobqueue.exceptions import JobQueueError
 from django_jobqueue.queues.redis.address import Address, address_of, caches_at
 from django_jobqueue.queues.redis.failures import READONLY, REDIS_ERRORS, code_of, translate
 from django_jobqueue.queues.redis.health import Health, examine, pools_of, server_of
-from django_jobqueue.queues.redis.kept import Kept
+from django_jobqueue.queues.redis.kept import Kept, kept_of
 from django_jobqueue.queues.redis.sources import Client, source_of
 
 LISTENER_TIMEOUT = 5.0
@@ -60,7 +60,7 @@ class Connection:
         pid = os.getpid()
         if self._shared is None or self._shared[0] != pid:
             client = self._usable(self._source.shared())
-            self._shared = (pid, client, Kept(client))
+            self._shared = (pid, client, kept_of(client))
         return self._shared
 
     @property

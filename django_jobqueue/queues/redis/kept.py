@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
+from weakref import WeakValueDictionary
 
 import redis
 
@@ -46,6 +48,20 @@ class Kept:
             return
         place.give_back()
         self._places.append(place)
+
+
+_kept: WeakValueDictionary[tuple[int, int], Kept] = WeakValueDictionary()
+"""By the process and the pool's id; a `Kept` holds its pool, so the id is of no other one while it is here."""
+
+
+def kept_of(client: Any) -> Kept:
+    """What keeps the one connection of the client's pool.
+
+    Each thread has a backend and a client of its own, while the pool of a cache is the process's. If each kept one, so
+    many threads as the pool has connections would leave none for the next.
+    """
+    pool = getattr(client, "connection_pool", None)
+    return Kept(client) if pool is None else _kept.setdefault((os.getpid(), id(pool)), Kept(client))
 
 
 class _Place:
