@@ -405,6 +405,11 @@ class Looking(Hooks):
         assert queue.reprioritize(wanted[0].id, -5)
         assert set(all_of(queue, "default", "shop.news", -5)) == {one.id for one in wanted[1:3]}
 
+    def test_ready_of_knows_a_job_by_its_task_however_long_what_stands_before_it(self, queue):
+        long = {"queue": "q" * 100, "unique_key": "\N{SNOWBOARDER}" * 200, "task": "\N{SNOWBOARDER}" * 255}
+        [job_id] = queue.push(job(**long))
+        assert all_of(queue, long["queue"], long["task"], 1) == [job_id]
+
     def test_ready_of_goes_through_a_long_line_page_by_page(self, queue):
         payloads = jobs(4_500, task="shop.news")
         for first in range(0, len(payloads), 500):
