@@ -31,8 +31,10 @@ class Timeouts:
         self._published: Deadline | None = None
 
     def begin(self, job: Reservation, soft: float, window: JobWindow) -> None:
-        """`soft` is when its time is up, on the monotonic clock."""
+        """`soft` is when its time is up, on the monotonic clock. Of one that is to stop already it stays so."""
         with self._lock:
+            if job.job_id in self._hard:
+                return
             self._hard[job.job_id] = Deadline(soft + conf().KILL_AFTER, job.job_id, job.lease_no)
             self._publish()
         self._clock.at(job.job_id, soft, partial(self._time_is_up, job.job_id, window, JobTimeout))

@@ -11,14 +11,16 @@ import time
 import pytest
 
 from django_jobqueue import JobTimeout, NoRetry, task
+from django_jobqueue.exceptions import JobCancelled
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.lifecycle import outcomes
-from django_jobqueue.queues.base import Move
+from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import interruption
 from django_jobqueue.workers.alarm import Alarm, TimerThread, alarm
 from django_jobqueue.workers.interruption import Interrupted, ThreadWindow
 from django_jobqueue.workers.shutdown import StopSignals
+from django_jobqueue.workers.timeouts import Timeouts
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.waiting import wait_until
 from tests.workers import jobs
@@ -445,3 +447,30 @@ def test_expired_is_said_of_a_job_that_is_dead_of_it_and_of_no_other():
     job = queue.pop((), worker.identity.id)
     assert outcomes.failed(job, JobTimeout(), None, outcomes.Timing()).reason == "expired"
     assert outcomes.failed(job, TimeoutError(), None, outcomes.Timing()).reason == "exhausted"
+
+
+class Noted(dict):
+    """A clock that only remembers."""
+
+    def at(self, name, moment, action):
+        self[name] = action.args[-1]
+
+    def cancel(self, name):
+        self.pop(name, None)
+
+
+def test_a_request_that_came_before_the_timeout_began_is_not_forgotten():
+    """It is told once, and may be heard when the job is about to begin."""
+    queue = MemoryQueue()
+    worker = WorkerIdentity()
+    queue.join(worker)
+    push(queue, record, "x")
+    job, clock, seen = queue.pop((), worker.id), Noted(), Seen()
+    timeouts = Timeouts(clock, seen)
+    timeouts.stop(job, ThreadWindow())
+    timeouts.begin(job, time.monotonic() + LONG, ThreadWindow())
+    assert clock == {job.job_id: JobCancelled}
+    timeouts.end(job)
+    timeouts.begin(job, time.monotonic() + LONG, ThreadWindow())
+    assert clock == {job.job_id: JobTimeout}
+    assert [deadline is None for deadline in seen] == [False, True, False]
