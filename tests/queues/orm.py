@@ -14,6 +14,7 @@ from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.orm import OrmQueue
 from django_jobqueue.queues.orm import queue as orm_queue
+from django_jobqueue.queues.orm.dialect import Dialect
 from tests.queues.contract import QueueContract
 from tests.queues.hooks import (
     HOUR,
@@ -62,6 +63,17 @@ class OrmContract(QueueContract):
         assert found.update(expires_at=LONG_AGO) == 1
 
     # -- the caller's transaction ------------------------------------------------------------------------------------
+
+    def test_p3_who_joins_and_claims_while_reclaim_reads_is_not_taken_for_nobody(self, queue, monkeypatch):
+        """MariaDB locks the lease it finds, and asks an older snapshot who is alive."""
+        worker = joined(queue)
+        queue.push(job())
+        held = claim_one(queue, worker)
+        read = Dialect.leases
+        monkeypatch.setattr(Dialect, "leases", lambda self, *_: read(self, "name = ''", ()))
+        assert queue.reclaim() == 0
+        monkeypatch.undo()
+        assert settle(queue, held)
 
     def test_p1_commit_means_it_will_run_rollback_means_it_never_does(self, queue):
         kept, lost = job(), job()
