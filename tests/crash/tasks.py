@@ -155,3 +155,33 @@ async def agated(name: str, gate: str) -> None:
     while not os.path.exists(gate):
         await asyncio.sleep(0.005)
     note("end", name)
+
+
+def _come_to(how: str) -> None:
+    if how == "snooze":
+        raise Snooze(0.05)
+    if how != "complete":
+        raise ValueError(how)
+
+
+@task(retry=FixedDelays([0.1]))
+def held_up(name: str, gate: str, how: str) -> None:
+    """Runs until the file `gate` is there, then completes, is retried, or comes back later: as `how` says."""
+    note("start", name)
+    while not os.path.exists(gate):
+        time.sleep(0.005)
+    note("end", name)
+    _come_to(how)
+
+
+@task(retry=NoRetry())
+def held_up_once(name: str, gate: str, how: str) -> None:
+    """`held_up`, with one attempt."""
+    held_up.func(name, gate, how)
+
+
+@task
+def nap(name: str, ms: int) -> None:
+    note("start", name)
+    time.sleep(ms / 1_000)
+    note("end", name)

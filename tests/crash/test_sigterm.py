@@ -1,0 +1,68 @@
+"""SIGTERM at random moments: nothing is stuck, no attempt is spent, nothing runs twice, and the worker is gone in time.
+
+A few moments in CI; 300 on every store with JOBQUEUE_CRASH_POINTS=all.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.crash import tasks
+from tests.crash.cases import ALL, on_stores
+from tests.crash.processes import finish
+from tests.waiting import wait_until
+
+GRACE = 5.0
+LATEST = 2.5
+"""Seconds after the start: the first of them are Python's and Django's."""
+MOMENTS = 150 if ALL else 6
+
+
+def push_some(stage, rng, name):
+    for n in range(30):
+        stage.push(tasks.nap, f"{name}.{n}", rng.choice([0, 1, 5, 20, 100]))
+    stage.push(tasks.flaky, f"{name}.flaky")
+
+
+def stop_at(worker, seconds):
+    """Exit code, and how long it took."""
+    moment = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > moment or worker.poll() is not None)
+    told = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    code, _, err = finish(worker)
+    assert code == 0 or (code == -signal.SIGTERM and not err), err  # it was not a worker yet
+    return code, time.monotonic() - told
+
+
+@on_stores
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_sigterm_at_any_moment(open_stage, alias, processes):
+    stage, rng = open_stage(lease=30.0), random.Random(processes)
+    codes, longest = [], 0.0
+    for n in range(MOMENTS):
+        push_some(stage, rng, f"round{n}")
+        worker = stage.worker("--processes", processes, conf={"SHUTDOWN_GRACE": GRACE})
+        code, took = stop_at(worker, rng.uniform(0.0, LATEST))
+        codes.append(code)
+        longest = max(longest, took)
+        assert stage.leases() == 0, f"stuck after moment {n}"
+        assert not stage.attempts_burnt(), f"an attempt was spent at moment {n}"
+        assert stage.workers("running", "stopping") == 0
+    assert longest <= GRACE + 1.0
+    assert 0 in codes, "none of them came to a worker"
+    assert stage.lines("start"), "none of them came to a job"
+
+    worker = stage.worker()
+    wait_until(stage.is_settled, "the rest is done", 120)
+    worker.send_signal(signal.SIGTERM)
+    assert finish(worker)[0] == 0
+    starts = stage.names("start")
+    assert {name: starts.count(name) for name in set(starts) if not name.endswith("flaky")} == {
+        f"round{n}.{k}": 1 for n in range(MOMENTS) for k in range(30)
+    }
+    assert stage.outcomes() == {"completed": 31 * MOMENTS, "retrying": MOMENTS}
