@@ -59,14 +59,9 @@ class Alarm:
         if self._due.pop(name, None) is not None:
             self._wind()
 
-    def restore(self) -> None:
-        """Take the signal and the timer back from a job that has used them."""
-        signal.signal(signal.SIGALRM, self._ring)
+    def rewind(self) -> None:
+        """Set the timer again, after a job has used it for itself."""
         self._wind()
-
-    @property
-    def handler(self) -> Callable[[int, FrameType | None], None]:
-        return self._ring
 
     def _next(self) -> tuple[float, Action] | None:
         return min(self._due.copy().values(), key=_moment, default=None)

@@ -35,6 +35,9 @@ SIGNALS = {*STOP_SIGNALS, *QUIET_SIGNALS, HURRY_SIGNAL}
 """What a process of ours may be told."""
 
 
+LINGER_SECONDS = 2.0
+"""How long a child may take to end when its worker has ended and signed off."""
+
 PULSE_SECONDS = 0.25
 """Between two looks at the board."""
 
@@ -113,12 +116,21 @@ def live(name: str, work: Work, seat: Seat, lifeline: tuple[int, int], grace: fl
         follow.start()
         try:
             work(signals, seat)
+            code = 0
         except STORE_ERRORS as error:
             logger.error("The worker of %r could not go on: %s", name, error)
-            sys.exit(1)
+            code = 1
         except Exception:
             logger.exception("The worker of %r failed.", name)
-            sys.exit(1)
+            code = 1
+    threading.Thread(target=_end_at_last, args=(code,), name="jobqueue-end", daemon=True).start()
+    sys.exit(code)
+
+
+def _end_at_last(code: int) -> None:
+    """In a thread: Python waits for every thread that is no daemon, and a job may have left one that never ends."""
+    time.sleep(LINGER_SECONDS)
+    os._exit(code)
 
 
 def _heed_not(number: int, frame: object) -> None:

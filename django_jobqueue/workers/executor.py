@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -171,13 +172,15 @@ class Executor:
         call = definition.func
         if definition.is_async:
             call = partial(run_coroutine, self.window, call)
+        # Its own: what it sets of Django's time zone, language and the like ends with it.
+        run = copy_context().run
         try:
             self.window.open()
             if definition.takes_context:
                 asked = partial(self._stops.is_asked, job.job_id)
                 context = JobContext(task_result=result, completion=completion, deadline=deadline, asked=asked)
-                return call(context, *result.args, **result.kwargs)
-            return call(*result.args, **result.kwargs)
+                return run(call, context, *result.args, **result.kwargs)
+            return run(call, *result.args, **result.kwargs)
         finally:
             self.window.shut()
 

@@ -16,14 +16,18 @@ from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.alarm import Clock, TimerThread, alarm
 from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.executor import Executor
-from django_jobqueue.workers.hygiene import clean_connections, close_connections
+from django_jobqueue.workers.hygiene import clean_connections, close_connections, prepare_thread
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.stops import Stops
+from django_jobqueue.workers.surroundings import Surroundings, Traces
 from django_jobqueue.workers.timeouts import Timeouts
 
 logger = logging.getLogger("django_jobqueue.worker")
+
+Retire = Callable[[str], None]
+"""Told why this process must be replaced."""
 
 NextJob = Callable[[], Held | None]
 """The next job to start. None: there is none, or nothing may be started any more."""
@@ -34,19 +38,23 @@ class Runner(ABC):
 
     slots = 1
 
-    def __init__(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch) -> None:
+    def __init__(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, retire: Retire) -> None:
         self._queue = queue
         self._outbox = outbox
         self._pace = pace
         self._watch = watch
         self.stops = Stops()
+        self._retire = retire
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """In the worker's thread, before anything runs."""
+        self._surroundings = Surroundings(self._retire)
+        self._stack.callback(self._surroundings.end)
         return self
 
-    def __exit__(self, *_: object) -> None:  # noqa: B027
-        pass
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     @abstractmethod
     def run(self, next_job: NextJob, worker: UUID) -> None:
@@ -107,11 +115,10 @@ def perform(executor: Executor, held: Held, outbox: Outbox) -> None:
 class Inline(Runner):
     """One after the other, in the thread of the worker: the main one, where signals reach a job, or another."""
 
-    def __init__(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch) -> None:
-        super().__init__(queue, outbox, pace, watch)
+    def __init__(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, retire: Retire) -> None:
+        super().__init__(queue, outbox, pace, watch, retire)
         self._window = JobWindow()
         self._running = ""
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         clock: Clock = alarm
@@ -121,10 +128,9 @@ class Inline(Runner):
             clock, self._window = TimerThread(), ThreadWindow()
             self._stack.callback(clock.stop)
         self._timeouts = Timeouts(clock, self._watch)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._traces = Traces()
+        prepare_thread()
+        return super().__enter__()
 
     def run(self, next_job: NextJob, worker: UUID) -> None:
         executor = Executor(self._queue, worker, self._window, self._timeouts, self.stops)
@@ -132,6 +138,8 @@ class Inline(Runner):
         while (held := next_job()) is not None:
             self._running = held.reservation.task
             perform(executor, held, self._outbox)
+            self._traces.restore()
+            self._surroundings.restore(held.reservation.task)
             self._running = ""
             ran += 1
         self._pace.ran(ran, time.monotonic() - begun)

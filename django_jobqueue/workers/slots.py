@@ -9,7 +9,7 @@ from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.coroutines import SharedLoop
 from django_jobqueue.workers.outbox import Outbox
 from django_jobqueue.workers.pace import Pace
-from django_jobqueue.workers.runners import Inline, Runner
+from django_jobqueue.workers.runners import Inline, Retire, Runner
 from django_jobqueue.workers.threads import Threads
 
 
@@ -20,7 +20,8 @@ class Slots:
     threads: int | None = None
     on_loop: bool = False
 
-    def runner(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch) -> Runner:
+    def runner(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, retire: Retire) -> Runner:
         if self.threads is None:
-            return Inline(queue, outbox, pace, watch)
-        return Threads(queue, outbox, pace, watch, self.threads, SharedLoop() if self.on_loop else None)
+            return Inline(queue, outbox, pace, watch, retire)
+        loop = SharedLoop() if self.on_loop else None
+        return Threads(queue, outbox, pace, watch, retire, self.threads, loop)

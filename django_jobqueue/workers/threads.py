@@ -18,11 +18,12 @@ from django_jobqueue.workers.alarm import TimerThread
 from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.coroutines import SharedLoop
 from django_jobqueue.workers.executor import Executor
-from django_jobqueue.workers.hygiene import close_connections
+from django_jobqueue.workers.hygiene import close_connections, prepare_thread
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
-from django_jobqueue.workers.runners import NextJob, Runner, perform
+from django_jobqueue.workers.runners import NextJob, Retire, Runner, perform
+from django_jobqueue.workers.surroundings import Traces
 from django_jobqueue.workers.timeouts import Timeouts
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -51,9 +52,16 @@ class Threads(Runner):
     """
 
     def __init__(
-        self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, slots: int, loop: SharedLoop | None = None
+        self,
+        queue: Queue,
+        outbox: Outbox,
+        pace: Pace,
+        watch: Watch,
+        retire: Retire,
+        slots: int,
+        loop: SharedLoop | None = None,
     ) -> None:
-        super().__init__(queue, outbox, pace, watch)
+        super().__init__(queue, outbox, pace, watch, retire)
         self.slots = slots
         self._clock = TimerThread()
         self._timeouts = Timeouts(self._clock, watch)
@@ -153,9 +161,12 @@ class Threads(Runner):
     def _work(self) -> None:
         if self._loop is not None:
             self._loop.enter()
+        prepare_thread()
+        traces = Traces()
         try:
             while (given := self._given.get()) is not None:
                 self._run_one(given)
+                traces.restore()
         finally:
             close_connections()
 
@@ -169,6 +180,8 @@ class Threads(Runner):
             logger.exception("What job %s left behind could not be cleaned up.", job.job_id)
         finally:
             self._took.append(time.monotonic() - begun)
+            if len(self._running) == 1:  # what belongs to the process, others may be using
+                self._surroundings.restore(job.task)
             self._running.pop(job.job_id, None)
             if self._is_waiting:
                 self._bell.ring()

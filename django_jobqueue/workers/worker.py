@@ -83,7 +83,7 @@ class Worker:
         self._settler = Settler(queue, QueueOrder(self.queues, weights), self._outbox)
         self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
         self._intake = Intake(queue, self._outbox, self._settler, self._pace)
-        self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch)
+        self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch, self.retire)
         self._runner.stops.are_lost = lambda: self._membership.is_dead
         self._bell = Bell()
         self._stopping = False
