@@ -208,12 +208,14 @@ class Executor:
 
     def expired(self, reservation: Reservation) -> Settlement:
         """For a job whose process was killed at its hard deadline, so that it can't say so itself."""
-        timeout = reservation.timeout or 0.0
-        error = JobTimeout(f"it ran longer than its timeout of {timeout:g} s, and its process had to be killed")
+        own, strategy = reservation.timeout, None
         try:
-            strategy = lookup(reservation.task).retry
+            definition = lookup(reservation.task)
+            own, strategy = own or definition.timeout, definition.retry
         except UnknownTask:
-            strategy = None
+            pass
+        timeout = timeout_of(own, reservation.queue) or 0.0
+        error = JobTimeout(f"it ran longer than its timeout of {timeout:g} s, and its process had to be killed")
         timing = outcomes.Timing(run_ms=_ms(timeout + conf().KILL_AFTER))
         settlement = outcomes.failed(reservation, error, strategy, timing)
         self._report(settlement, error)

@@ -18,6 +18,7 @@ from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import interruption
 from django_jobqueue.workers.alarm import Alarm, TimerThread, alarm
+from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.interruption import Interrupted, ThreadWindow
 from django_jobqueue.workers.shutdown import StopSignals
 from django_jobqueue.workers.timeouts import Timeouts
@@ -474,3 +475,17 @@ def test_a_request_that_came_before_the_timeout_began_is_not_forgotten():
     timeouts.begin(job, time.monotonic() + LONG, ThreadWindow())
     assert clock == {job.job_id: JobTimeout}
     assert [deadline is None for deadline in seen] == [False, True, False]
+
+
+def test_a_killed_job_is_told_the_timeout_that_it_had_from_its_queue(settings):
+    """The heart settles for it, and has nothing but the reservation."""
+    settings.JOBQUEUE = {"QUEUES": {"slow": {"timeout": 7}}, "TIMEOUT": 9, "KILL_AFTER": 1}
+    queue = MemoryQueue()
+    worker = WorkerIdentity()
+    queue.join(worker)
+    for name in ("slow", "other"):
+        queue.push(JobPayload.create(record, ("x",), queue=name))
+        settlement = Executor(queue, worker.id).expired(queue.pop((), worker.id))
+        seconds = {"slow": 7, "other": 9}[name]
+        assert f"longer than its timeout of {seconds} s" in settlement.error.message
+        assert settlement.run_ms == (seconds + 1) * 1_000
