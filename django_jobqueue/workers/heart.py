@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
+
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.autoscale import Autoscaler
@@ -132,7 +134,13 @@ class Rounds(Chore):
         self._next_reclaim = time.monotonic() + self._report_every
 
     def once(self) -> None:
-        self._bury()
+        """A child that can't be buried must not hold up the others, nor the rest: its leases end by themselves."""
+        refused = self._bury()
+        self._ask()
+        if refused is not None:
+            raise refused
+
+    def _ask(self) -> None:
         now = time.monotonic()
         if now >= self._next_orders:
             self._next_orders = now + ASK_SECONDS
@@ -156,10 +164,17 @@ class Rounds(Chore):
         finally:
             close_connections()
 
-    def _bury(self) -> None:
-        for slot in self._slots:
-            if slot.has_ended:
+    def _bury(self) -> Exception | None:
+        """Gives the error of one that was refused. Raises those of a store that does not answer."""
+        refused = None
+        for slot in [one for one in self._slots if one.has_ended]:
+            try:
                 bury(self._queue, slot)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                refused = error
+        return refused
 
     def _ask_for_orders(self, lives: Lives) -> None:
         for worker, command in orders(self._queue, list(lives)).items():
