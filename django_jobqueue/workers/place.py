@@ -39,6 +39,8 @@ class Place:
         """Whether an operator has sent away who was here."""
         self.give_up_at: float | None = None
         """When to kill it, if it alone was told to stop."""
+        self.finish_by: float | None = None
+        """When to kill it, if it has no job any more and does not end."""
         self._pause = FIRST_PAUSE
 
     @property
@@ -51,13 +53,14 @@ class Place:
 
     @property
     def deadline_at(self) -> float | None:
-        """When its job must have ended."""
-        deadline = self.slot.deadline if self.slot is not None and self.process is not None else None
+        """When its job must have ended; None when it is killed already, too."""
+        is_watched = self.process is not None and self.ending.cause is Cause.CRASH
+        deadline = self.slot.deadline if self.slot is not None and is_watched else None
         return None if deadline is None else deadline.at
 
     def started(self, process: BaseProcess) -> None:
         self.process, self.started_at = process, time.monotonic()
-        self.ending, self.give_up_at = Ending(Cause.CRASH), None
+        self.ending, self.give_up_at, self.finish_by = Ending(Cause.CRASH), None, None
 
     def ended(self, again: bool, at_once: bool = False, longest: float = LONGEST_PAUSE) -> float:
         """Its process is gone. When `again`, gives how long to wait for the next: ever longer, to `longest`."""

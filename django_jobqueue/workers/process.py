@@ -22,10 +22,13 @@ def rss_kb(pid: int | None = None) -> int:
 
 
 def is_frozen(pid: int) -> bool:
-    """Whether a process was stopped by a signal, or a debugger. False where there is no /proc."""
+    """Whether a process was stopped by a signal, or a debugger, or has died and nobody has seen it yet.
+
+    False where there is no /proc.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t", b"Z", b"X")
     except (OSError, IndexError):
         return False
 

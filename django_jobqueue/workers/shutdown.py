@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -104,6 +105,32 @@ class StopSignals:
 
     def _interrupt_in(self, seconds: float) -> None:
         alarm.at(_GRACE, time.monotonic() + seconds, self._interrupt)
+
+
+class _Fork(threading.local):
+    """A process that a job forks has no worker to stop: it ends when it is told to, at once after the fork, too."""
+
+    mask: set[int] | None = None
+
+    def before(self) -> None:
+        self.mask = None
+        if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), StopSignals):
+            self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # known before anything may be raised in here
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+    def in_parent(self) -> None:
+        if self.mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+    def in_child(self) -> None:
+        if self.mask is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+_fork = _Fork()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_fork.before, after_in_parent=_fork.in_parent, after_in_child=_fork.in_child)
 
 
 def run_with_autoreload(worker: Worker) -> None:

@@ -39,6 +39,10 @@ LOOK_SECONDS = 0.25
 sentinel open."""
 LAST_SECONDS = 5.0
 """How long an interrupted job may take to end, before its process is killed."""
+FINISH_SECONDS = 20.0
+"""And the grace: how long a worker that runs no job any more may take to end. A job may leave a thread behind that
+never ends, and Python waits for it.
+"""
 FROZEN_SECONDS = 20.0
 """A heart that has not been heard for so long is replaced."""
 
@@ -196,7 +200,8 @@ class Supervisor:
     def _wait(self) -> None:
         now, places = time.monotonic(), [self._heart, *self._places]
         sentinels = [place.process.sentinel for place in places if place.process is not None]
-        moments = [place.start_at for place in places if place.process is None and place.start_at is not None]
+        to_start = [self._heart] if self._told else places
+        moments = [place.start_at for place in to_start if place.process is None and place.start_at is not None]
         moments += [place.deadline_at for place in self._places if place.deadline_at is not None]
         wait(sentinels, min([LOOK_SECONDS, *(max(0.0, moment - now) for moment in moments)]))
 
@@ -212,13 +217,16 @@ class Supervisor:
     def _reap_child(self, place: Place, slot: Slot, code: int, has_end: bool) -> None:
         was_busy, was_sent_away = slot.report.completed + slot.report.failed > 0, slot.command is Command.STOP
         place.is_closed = was_sent_away
-        again = not (self._told or was_sent_away or place.is_spare) and (code < 0 or not has_end)
+        # A job can end its process with 0, too; the worker itself says first that it has no job any more.
+        is_clean = code == 0 and (slot.is_finishing or slot.worker is None)
+        has_died = code <= 0 and not is_clean
+        again = not (self._told or was_sent_away or place.is_spare) and (has_died or not has_end)
         place.has_failed = has_end and code > 0 and not self._told
-        slot.end(Ending(Cause.END) if code == 0 else place.ending)
+        slot.end(Ending(Cause.END) if is_clean else place.ending)
         # One that ended at a limit is replaced at once, and so is one whose job has had all its time.
         was_at_work = slot.worker is not None
-        pause = place.ended(again, code == 0 and was_busy, LONGEST_AFTER_WORK if was_at_work else LONGEST_PAUSE)
-        if again and code:
+        pause = place.ended(again, is_clean and was_busy, LONGEST_AFTER_WORK if was_at_work else LONGEST_PAUSE)
+        if again and not is_clean:
             logger.warning("The worker of %r %s; again in %.2f s.", place.alias, _how(code), pause)
         elif code:
             logger.error("The worker of %r %s.", place.alias, _how(code))
@@ -244,12 +252,14 @@ class Supervisor:
             place.kill(Ending(Cause.END))
 
     def _is_out_of_time(self, place: Place, slot: Slot, now: float) -> bool:
-        """Whether it was told to stop, with all others or alone, and has had the grace and more."""
+        """Whether it was told to stop, with all others or alone, or stops by itself, and has had the grace and more."""
         if slot.command is Command.STOP and place.give_up_at is None:
             place.give_up_at = now + self.grace + LAST_SECONDS
+        if slot.is_finishing and place.finish_by is None:
+            place.finish_by = now + self.grace + FINISH_SECONDS
         give_up_at = self._give_up_at if self._told else place.give_up_at
         if give_up_at is None:
-            return False
+            return place.finish_by is not None and now >= place.finish_by
         return now >= give_up_at + (self.grace + JOIN_SECONDS if slot.is_finishing else 0.0)
 
     # -- stopping ----------------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -80,8 +82,8 @@ def snooze_once(name: str) -> None:
 def killer(name: str, how: str = "kill") -> None:
     """Takes its worker with it, every time."""
     note("start", name)
-    if how == "exit":
-        os._exit(1)
+    if how.startswith("exit"):
+        os._exit(0 if how == "exit 0" else 1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -125,6 +127,29 @@ def hog(name: str, seconds: int) -> None:
     libc.pthread_mutex_lock(mutex)
     libc.pthread_mutex_timedlock(mutex, (ctypes.c_long * 2)(int(time.time()) + seconds, 0))
     note("end", name)
+
+
+@task
+def leaves_a_thread(name: str) -> None:
+    """One that never ends, for which Python waits at the end of the process."""
+    note("start", name)
+    threading.Thread(target=threading.Event().wait).start()
+    note("end", name)
+
+
+@task
+def ends_its_process(name: str) -> None:
+    """Starts a process, and tells it to end."""
+    note("start", name)
+    ends = []
+    for _ in range(20):  # one may be told before it has run a line
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join(1)
+        ends.append(process.exitcode)
+        process.kill()
+    note("end" if set(ends) == {-signal.SIGTERM} else "deaf", name)
 
 
 _hoard: list[bytes] = []

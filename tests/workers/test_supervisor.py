@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from django_jobqueue.workers import supervisor
+from django_jobqueue.workers.place import Place
 from tests.crash import tasks
 from tests.crash.fixtures import POSTGRES, REDIS, SQLITE
 from tests.crash.processes import terminate
@@ -19,6 +21,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")]
 on_most = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, REDIS])
 on_servers = pytest.mark.parametrize("alias", [POSTGRES, REDIS])
+on_sqlite = pytest.mark.parametrize("alias", [SQLITE])
 on_postgres = pytest.mark.parametrize("alias", [POSTGRES])
 
 
@@ -104,6 +107,65 @@ def test_a_job_that_kills_its_child_again_and_again_is_buried_by_its_budget(crew
     assert stage.names("end") == ["innocent"]
 
 
+@on_sqlite
+def test_a_job_that_ends_its_process_as_if_all_were_well_is_charged_like_any_killer(crew):
+    stage, parent = crew(lease=3_600.0)
+    job_id = stage.push(tasks.killer, "quitter", "exit 0")
+    wait_until(stage.is_settled, seconds=15)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.dead()[job_id].reason == "worker_lost"
+    assert stage.names("start").count("quitter") == 3
+
+
+@on_sqlite
+def test_a_process_that_does_not_end_when_its_worker_has_is_replaced(crew):
+    options = "--max-jobs-per-child", "1", "--grace", "0.2"
+    stage, parent = crew(*options, processes=1, settings=IMPATIENT)
+    stage.push(tasks.leaves_a_thread, "litter")
+    stage.push(tasks.work, "next")
+    stage.wait_for("end", "next")
+    wait_until(stage.is_settled)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes() == {"completed": 2}
+
+
+@on_sqlite
+def test_a_process_that_a_job_has_forked_ends_when_the_job_tells_it_to(crew):
+    stage, parent = crew(processes=1)
+    stage.push(tasks.ends_its_process, "forker")
+    stage.wait_for("end", "forker")
+    terminate(parent)
+
+
+@on_sqlite
+def test_a_child_that_dies_while_the_parent_stands_still_loses_its_lease(crew):
+    stage, parent = crew(lease=1.0)
+    gate, lines = both_at_work(stage)
+    os.kill(parent.pid, signal.SIGSTOP)
+    os.kill(lines[0].pid, signal.SIGKILL)
+    gate.touch()
+    stage.wait_for("end", lines[0].name)  # by the other child
+    wait_until(stage.is_settled)
+    os.kill(parent.pid, signal.SIGCONT)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert stage.outcomes() == {"completed": 2, "lost": 1}
+
+
+def test_a_parent_that_stops_does_not_spin_for_a_child_that_it_will_not_start(monkeypatch):
+    waits = []
+    monkeypatch.setattr(supervisor, "wait", lambda sentinels, seconds: waits.append(seconds))
+    parent = supervisor.Supervisor()
+    parent._heart.start_at = None
+    parent._places = [Place("default", 1)]
+    parent._wait()
+    parent._told = 1
+    parent._wait()
+    assert waits == [0.0, supervisor.LOOK_SECONDS]
+
+
 # the heart
 
 
@@ -185,7 +247,7 @@ from tests.crash.settings import *
 @register
 def shortens_the_last_wait(app_configs, **kwargs):
     from django_jobqueue.workers import supervisor
-    supervisor.LAST_SECONDS = 0.3
+    supervisor.LAST_SECONDS = supervisor.FINISH_SECONDS = 0.3
     return []
 """
 
