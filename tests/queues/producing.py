@@ -394,6 +394,14 @@ class Looking(Hooks):
         assert all(settle(queue, one, Move.RELEASED) for one in found)
         assert ids(claim(queue, 10))[:2] == [back.id, stays.id]
 
+    def test_age_reaches_what_is_behind_the_places_of_jobs_that_went(self, queue):
+        """Nobody claims from a line that starves, so nobody else takes out what was left there."""
+        moved, waits = jobs(15, priority=-5), job(priority=-5)
+        queue.push(*moved, waits)
+        assert all(queue.reprioritize(one.id, 5) for one in moved)
+        assert sum(queue.age("default", 0, 10) for _ in range(3)) == 1
+        assert queue.find(waits.id).priority == 5
+
     def test_ready_of_gives_the_waiting_jobs_of_one_task_with_another_priority(self, queue):
         wanted = jobs(3, task="shop.news") + jobs(1, task="shop.news", priority=9)
         already = jobs(2, task="shop.news", priority=-5)

@@ -8,10 +8,14 @@ local problem = wrong_store() or wrong_queue(queue)
 if problem then return problem end
 local since = clock() - tonumber(ARGV[2])
 
--- The first jobs of a level, and how many elements of its list they and the leftovers between them are.
+-- The first jobs of a level: those that were given back, and those of its list. Where the list has leftovers only, they go, as a claim
+-- would have it: from a line that starves nobody claims, and what is behind them must be found the next time.
 local function first_of(priority, n)
-  local line = redis.call('LRANGE', line_key(queue, priority), 0, n - 1)
-  return present(given_back(queue, priority, n)), present(line), line
+  local key = line_key(queue, priority)
+  local line = redis.call('LRANGE', key, 0, n - 1)
+  local waiting = present(line)
+  if #line > 0 and #waiting == 0 then redis.call('LPOP', key, #line) end
+  return present(given_back(queue, priority, n)), waiting
 end
 
 local function ready_at(job)
