@@ -32,6 +32,8 @@ class Books:
     killed: dict[int, float] = field(default_factory=dict)
     """Processes, and the moment before SIGKILL."""
     history: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    effects: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """What atomic jobs have written: under which leases."""
     dead: dict[str, Any] = field(default_factory=dict)
     """Dead letters: reason, attempt, lease number."""
 
@@ -49,9 +51,12 @@ class Books:
             if "killed" in fault:
                 self.killed[fault["pid"]] = fault["killed"]
 
-    def read_store(self, stage: Any) -> None:
+    def read_store(self, stage: Any, effects: Any) -> None:
+        """`effects`: rows of (job, lease number)."""
         fields = ("job_id", "lease_no", "attempt", "outcome", "result", "worker_id", "finished_at")
         for job_id, *rest, worker, finished in stage.history().order_by("lease_no").values_list(*fields):
             self.history[str(job_id)].append(Row(*rest, str(worker), finished.timestamp()))
+        for job_id, lease_no in effects:
+            self.effects[str(job_id)].append(lease_no)
         for job_id, letter in stage.dead().items():
             self.dead[str(job_id)] = letter

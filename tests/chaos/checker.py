@@ -19,6 +19,7 @@ ZEROS = {
     "overlap": "two executions at once, the first one's lease not over",
     "lease_twice": "two executions under one lease",
     "stale": "a write under a lease that was over was accepted",
+    "effects": "an atomic job that completed without its effect, or left one without completing, or two",
     "attempts": "more attempts than allowed",
     "crashes": "buried for crashes before the budget was spent, or not in time",
 }
@@ -48,6 +49,7 @@ def check(books: Books, lease: float, crash_budget: int) -> Verdict:
         "jobs acknowledged": len(books.acked),
         "jobs of unknown fate to their producer": len(books.kinds.keys() - books.acked - books.void),
         "executions started": sum(map(len, books.log.runs.values())),
+        "atomic jobs completed, with one effect each": len(books.effects),
         "executions lost": sum(row.outcome == "lost" for row in rows),
         "stale settlements refused": books.log.late,
         "workers told that they are dead": len(books.log.told_dead),
@@ -69,6 +71,7 @@ def _check_job(verdict: Verdict, books: Books, job_id: str, lease: float, budget
     if ends > 1:
         verdict.found("ended_twice", f"{job_id} {kind}: {rows}")
     _check_end(verdict, job_id, kind, rows, letter, budget)
+    _check_effects(verdict, books, job_id, kind, rows)
     _check_runs(verdict, books, job_id, runs, lease)
     _check_rows(verdict, job_id, kind, runs, rows)
 
@@ -81,8 +84,14 @@ def _check_end(verdict: Verdict, job_id: str, kind: str, rows: list[Row], letter
     if is_poison:
         return
     completed = any(row.outcome == "completed" for row in rows)
-    if completed if KINDS[kind].ends_dead else letter is not None:
+    if not KINDS[kind].is_atomic and (completed if KINDS[kind].ends_dead else letter is not None):
         verdict.found("wrong_end", f"{job_id} {kind}: {letter and letter.reason} {rows}")
+
+
+def _check_effects(verdict: Verdict, books: Books, job_id: str, kind: str, rows: list[Row]) -> None:
+    wanted = [row.lease_no for row in rows if row.outcome == "completed"] if KINDS[kind].is_atomic else []
+    if books.effects.get(job_id, []) != wanted:
+        verdict.found("effects", f"{job_id} {kind}: {books.effects.get(job_id)}, {rows}")
 
 
 def _check_runs(verdict: Verdict, books: Books, job_id: str, runs: list[Execution], lease: float) -> None:

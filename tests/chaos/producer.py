@@ -37,7 +37,7 @@ class RolledBack(Exception):
 def produce(alias: str, ledger: str, count: str, rate: str, seed: str) -> None:
     rng, queue, begun, made = random.Random(seed), get_queue(alias), time.monotonic(), 0
     while made < int(count):
-        batch = [payload(rng) for _ in range(min(rng.randint(1, LARGEST_BATCH), int(count) - made))]
+        batch = [payload(rng, queue) for _ in range(min(rng.randint(1, LARGEST_BATCH), int(count) - made))]
         in_transaction = rng.random() < IN_TRANSACTION
         is_void = in_transaction and rng.random() < ROLLED_BACK
         write_durably(Path(ledger), *(f"intent {job.id} {job.task.rpartition('.')[2]}" for job in batch))
@@ -48,8 +48,9 @@ def produce(alias: str, ledger: str, count: str, rate: str, seed: str) -> None:
         time.sleep(max(0.0, begun + made / float(rate) - time.monotonic()))
 
 
-def payload(rng: random.Random) -> JobPayload:
-    [kind] = rng.choices(list(KINDS), [one.weight for one in KINDS.values()])
+def payload(rng: random.Random, store) -> JobPayload:
+    kinds = {name: kind for name, kind in KINDS.items() if store.settles_in_transactions or not kind.is_atomic}
+    [kind] = rng.choices(list(kinds), [one.weight for one in kinds.values()])
     ms = rng.choice([0, 0, 1, 2, 5, 20]) if rng.random() < 0.97 else 200
     delay = rng.uniform(0.0, 1.0) if rng.random() < 0.1 else None
     queue = rng.choice(["default", "default", "other"])

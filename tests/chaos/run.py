@@ -53,6 +53,7 @@ class Run:
         django.setup()
         from tests.chaos import checker
         from tests.chaos.books import Books
+        from tests.chaos.models import Effect
         from tests.chaos.nemesis import Nemesis
 
         stage, begun = self._open_stage(), time.monotonic()
@@ -72,7 +73,7 @@ class Run:
             books.read_ledger(producer.ledger)
         books.read_nemesis(nemesis._record)
         books.log = books.log.read(self.log)
-        books.read_store(stage)
+        books.read_store(stage, Effect.objects.using(stage.database).values_list("job_id", "lease_no"))
         verdict = checker.check(books, self.plan.lease, 3)
         back, again = checker.recoveries(books)
         report = {
@@ -149,6 +150,9 @@ class Run:
             time.sleep(0.05)
 
     def _check_rooms(self, stage: Any) -> None:
+        from django_jobqueue.monitoring.fsck import check
+
+        self.problems += [f"fsck: {finding}" for finding in check(stage.queue, late=5.0, patience=1.0).findings]
         if leases := stage.leases():
             self.problems.append(f"{leases} leases are held though all workers have signed off")
         if alive := stage.workers("running", "stopping"):
@@ -165,6 +169,8 @@ class Run:
         ]
         if sum(landed.values()) < 0.9 * self.plan.faults:
             found.append(f"only {sum(landed.values())} of {self.plan.faults} faults have landed")
+        if not figures["atomic jobs completed, with one effect each"] and self.plan.store != "redis":
+            found.append("no atomic job has completed: nothing was proved")
         found += [
             f"no {what}: nothing was proved"
             for what in ("executions lost", "stale settlements refused", "jobs acknowledged")

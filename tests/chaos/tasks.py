@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from django_jobqueue import FixedDelays, NoRetry, Snooze, task
 from tests.chaos.apps import Run, running
 from tests.chaos.log import note
+from tests.chaos.models import Effect
 
 
 @contextmanager
@@ -60,4 +62,13 @@ def snoozing(ms: int) -> int:
         time.sleep(ms / 1_000)
         if run.lease_no == 1:
             raise Snooze(0.05)
+    return run.lease_no
+
+
+@task(atomic=True, retry=FixedDelays([0.05] * 9))
+def paying(ms: int) -> int:
+    """Writes a row, in the transaction in which it completes. A store that breaks in the middle fails it."""
+    with noted() as run:
+        Effect.objects.using(os.environ["JOBQUEUE_TEST_ALIAS"]).create(job_id=run.job_id, lease_no=run.lease_no)
+        time.sleep(ms / 1_000)
     return run.lease_no

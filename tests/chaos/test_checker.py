@@ -41,6 +41,11 @@ def test_books_that_agree(books):
     assert check(books, LEASE, 3).figures["executions lost"] == 1
 
 
+def test_an_atomic_job_with_its_effect(books):
+    pay(books)
+    assert zeros(books) == set()
+
+
 def lose(books):
     del books.history["a"][1]
 
@@ -90,6 +95,26 @@ def revive_a_dead_worker(books):
     books.log.beats["w1"].append(12.1)
 
 
+def write_twice(books):
+    pay(books)
+    books.effects["a"].append(2)
+
+
+def write_without_completing(books):
+    pay(books)
+    books.effects["a"] = [1, 2]
+
+
+def complete_without_writing(books):
+    pay(books)
+    del books.effects["a"]
+
+
+def pay(books):
+    books.kinds["a"] = "paying"
+    books.effects["a"] = [2]
+
+
 def try_too_often(books):
     books.log.runs["a"][1].attempt = 4
 
@@ -118,6 +143,9 @@ CASES = {
     store_the_result_of_another: {"stale"},
     complete_what_nobody_ran: {"stale"},
     revive_a_dead_worker: {"stale"},
+    write_twice: {"effects"},
+    write_without_completing: {"effects"},
+    complete_without_writing: {"effects"},
     try_too_often: {"attempts"},
     forget_the_budget: {"crashes"},
     bury_too_early: {"crashes"},
