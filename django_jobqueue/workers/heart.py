@@ -158,7 +158,8 @@ class Rounds(Chore):
     def run(self) -> None:
         super().run()
         try:
-            self._bury()  # children that died at last
+            if (refused := self._bury()) is not None:  # children that died at last
+                raise refused
         except STORE_ERRORS as error:
             logger.warning("The store did not answer (%s); the last leases end by themselves.", error)
         finally:

@@ -98,7 +98,7 @@ class Work:
     """How much the children have done between two decisions, by what they say on the board."""
 
     def __init__(self) -> None:
-        self._done: dict[UUID, int] = {}
+        self._done: dict[UUID, int] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -115,7 +115,8 @@ class Work:
             if worker is None or not slot.is_lived_in:
                 continue
             done[worker] = report.completed + report.failed
-            self._gained += done[worker] - self._done.get(worker, 0)
+            if self._done is not None:  # else this heart is new, and what was done before says nothing of now
+                self._gained += done[worker] - self._done.get(worker, 0)
             self._seen_busy[worker] += bool(report.running)
         self._done = done
 

@@ -87,6 +87,17 @@ class TestWork:
         assert work.sum_up() == (0, 0.0)
 
 
+    def test_what_was_done_before_it_looked_first_does_not_count(self, board, clock):
+        seat = child(board)
+        seat.say(WorkerReport(completed=1_000_000))
+        work = Work()  # of a heart that takes another one's place
+        work.look(board.slots)
+        seat.say(WorkerReport(completed=1_000_010))
+        work.look(board.slots)
+        clock.now += 5
+        assert work.sum_up() == (0, 2.0)
+
+
 class TestScaling:
     def run(self, chore, clock, seconds):
         for _ in range(int(seconds / TICK)):
