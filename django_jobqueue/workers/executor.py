@@ -39,6 +39,8 @@ from django_jobqueue.workers.timeouts import Timeouts, complete
 
 logger = logging.getLogger("django_jobqueue.worker")
 
+_LONGEST_CHAIN = 100
+
 
 class Executor:
     """Runs jobs of one queue, in this thread. Without `timeouts`, none is enforced."""
@@ -98,6 +100,8 @@ class Executor:
             self.window.shut()
             timing = outcomes.Timing(start_ms, _since(start))
             if completion is None or completion.stored is None:
+                if self.window.was_interrupted and _comes_of_interruption(exception):
+                    raise Interrupted from exception  # what its cleaning up ran into is no fault of the job's
                 return self._failed(reservation, definition, result, exception, timing)
             logger.exception("Job %s raised something after it had completed.", reservation.job_id)
         done: Settlement | None = completion.stored if completion is not None else None
@@ -258,6 +262,16 @@ class Executor:
             raise
         except BaseException as error:  # Django catches none but Exceptions; even its own log may choke on a job's
             logger.error("A receiver of a signal raised %s.", class_path(type(error)))
+
+
+def _comes_of_interruption(error: BaseException) -> bool:
+    """Whether it was raised while `Interrupted` was on its way out of the job."""
+    at: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):  # a job may have made a ring of it
+        if at is None or isinstance(at, Interrupted):
+            break
+        at = at.__context__
+    return isinstance(at, Interrupted)
 
 
 def _brief(error: ErrorRecord) -> str:

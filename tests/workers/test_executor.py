@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 import traceback
+from contextlib import suppress
 
 import pytest
 from django.contrib.auth.models import Group
@@ -24,6 +25,7 @@ from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.interruption import Interrupted
 from tests.api import hostile, tasks
+from tests.workers import jobs
 
 EMPTY_CALL = '{"args":[],"kwargs":{}}'
 GARBAGE = {
@@ -250,6 +252,31 @@ class TestInterruption:
             job = bench.queue.pop((), bench.worker.id)
             with pytest.raises(Interrupted):
                 bench.executor.run(job, time.monotonic())
+
+    def test_passes_through_when_cleaning_up_fails_of_it(self, bench, monkeypatch):
+        """A job whose `finally` meets a connection that the interruption has broken must not pay an attempt for it."""
+
+        def job():
+            try:
+                bench.executor.window.interrupt(Interrupted)
+            finally:
+                raise OperationalError("another command is in progress")
+
+        monkeypatch.setitem(jobs.hooks, "cleans", job)
+        jobs.record.enqueue("cleans")
+        held = bench.queue.pop((), bench.worker.id)
+        with pytest.raises(Interrupted):
+            bench.executor.run(held, time.monotonic())
+
+    def test_a_job_that_swallows_it_may_still_fail_by_itself(self, bench, monkeypatch):
+        def job():
+            with suppress(Interrupted):
+                bench.executor.window.interrupt(Interrupted)
+            raise ValueError
+
+        monkeypatch.setitem(jobs.hooks, "swallows", job)
+        jobs.record.enqueue("swallows")
+        assert bench.run().move is Move.RETRY
 
     def test_a_store_that_does_not_answer_gives_the_job_back(self, bench, monkeypatch):
         """Seen when a job of a second attempt looked its first one up during an outage: the worker ended."""

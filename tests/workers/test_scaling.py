@@ -86,7 +86,6 @@ class TestWork:
         clock.now += 5
         assert work.sum_up() == (0, 0.0)
 
-
     def test_what_was_done_before_it_looked_first_does_not_count(self, board, clock):
         seat = child(board)
         seat.say(WorkerReport(completed=1_000_000))
