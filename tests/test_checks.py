@@ -61,6 +61,20 @@ class TestSettings:
         settings.JOBQUEUE = None
         assert found() == set()
 
+    @pytest.mark.parametrize(
+        ("queue", "is_told"),
+        [
+            ({"concurrency": 4, "timeout": 10}, True),
+            ({"profile": "api"}, True),
+            ({"concurrency": 4}, False),
+            ({"timeout": 10}, False),
+            ({"concurrency": 1, "timeout": 10}, False),
+        ],
+    )
+    def test_i001_timeouts_are_soft_in_threads(self, settings, queue, is_told):
+        settings.JOBQUEUE = {"QUEUES": {"emails": queue}}
+        assert ids() == ({"jobqueue.I001"} if is_told else set())
+
     def test_check_fails_with_it(self, settings):
         settings.JOBQUEUE = {"NOTIFY": "yes"}
         with pytest.raises(SystemCheckError, match=r"jobqueue\.E001.*must be True or False, not 'yes'"):

@@ -10,16 +10,20 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 
 from django_jobqueue.compat import TASK_FRAMEWORK_APP, InvalidTaskBackend, task_backends
-from django_jobqueue.conf import problems
+from django_jobqueue.conf import conf, problems
 from django_jobqueue.decorators import JobTask
+from django_jobqueue.lifecycle.policy import queue_policy, timeout_of
 
 
 @register("jobqueue")
 def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """E001: a `JOBQUEUE` key or value is wrong. E002: the backport is not installed. W001: no backend of ours."""
+    """E001: a `JOBQUEUE` key or value is wrong. E002: the backport is not installed. W001: no backend of ours.
+
+    I001: timeouts are soft where jobs run in threads.
+    """
     given = getattr(settings, "JOBQUEUE", None)
     found: list[CheckMessage] = [
         Error(text, id="jobqueue.E001") for text in (problems(given) if given is not None else [])
@@ -32,7 +36,19 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
                 id="jobqueue.E002",
             )
         )
-    return [*found, *_no_backend()]
+    return [*found, *_no_backend(), *(_soft_timeouts() if not found else [])]
+
+
+def _soft_timeouts() -> Iterator[CheckMessage]:
+    for queue in conf().QUEUES:
+        threads, timeout = queue_policy(queue).concurrency or 1, timeout_of(None, queue)
+        if threads > 1 and timeout:
+            yield Info(
+                f"Queue {queue!r} runs {threads} jobs at once in threads, where its timeout of {timeout:g} s can't end "
+                f"a call that waits: after KILL_AFTER the whole process is killed, and the others run again.",
+                hint="Give network calls timeouts of their own, or set its 'concurrency' to 1.",
+                id="jobqueue.I001",
+            )
 
 
 def _no_backend() -> Iterator[CheckMessage]:
