@@ -44,6 +44,8 @@ class Reservation(NamedTuple):
     created_at: datetime
     claimed_at: datetime
     wait_ms: int
+    crash_budget: int | None = None
+    """How many workers it may bring down, where the project's `CRASH_BUDGET` does not count."""
 
 
 class Move(StrEnum):

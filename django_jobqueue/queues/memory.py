@@ -505,6 +505,7 @@ def _reservation(job: Job) -> Reservation:
         created_at=job.created_at,
         claimed_at=job.claimed_at,
         wait_ms=_wait_ms(job),
+        crash_budget=payload.crash_budget,
     )
 
 

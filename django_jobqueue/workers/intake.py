@@ -28,7 +28,9 @@ class Intake:
         self._ahead = Errand("jobqueue-fetch")
         self._line_is_long = False
         self.is_wary = False
-        """Whether a job in hand was lost with a worker: it is fetched and run alone."""
+        """Whether a job in hand is one of those that are fetched and run alone."""
+        self.has_given_back = False
+        """Whether the last fetch gave some back. That is to be stored before a job runs that may end the process."""
         self.claim_is_open = False
         """Whether the answer to a claim was lost: the worker may hold jobs it never heard of."""
 
@@ -38,6 +40,7 @@ class Intake:
         if most is not None:
             wanted = min(wanted, most)
         exchange = self._exchange(wanted, worker)
+        self.has_given_back = False
         self._line_is_long = len(exchange.reservations) == wanted
         if exchange.reservations:
             self._receive(exchange.reservations)
@@ -57,12 +60,14 @@ class Intake:
     def _receive(self, jobs: Sequence[Reservation]) -> None:
         """A job that was lost with a worker runs alone: if it is the killer, nobody else is charged for it.
 
-        Order is kept: what is before it runs first, what is behind it goes back to its place.
+        So does one that has a crash budget of its own: it must not pay for others. Order is kept: what is before it
+        runs first, what is behind it goes back to its place.
         """
-        kept = list(takewhile(lambda job: not job.crashes, jobs)) or jobs[:1]
+        kept = list(takewhile(_is_sociable, jobs)) or jobs[:1]
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
-        self.is_wary = kept[0].crashes > 0  # jobs that were lost together stand together: fetch one, give none back
+        self.has_given_back = len(kept) < len(jobs)
+        self.is_wary = not _is_sociable(kept[0])  # such jobs stand together: fetch one, give none back
 
     # -- ahead -------------------------------------------------------------------------------------------------------
 
@@ -74,16 +79,18 @@ class Intake:
     def _fetch_ahead(self, worker: UUID) -> None:
         """In the fetcher's thread, while a batch runs: store what the last one came to, and fetch the next.
 
-        Nothing from a suspect on: it is fetched when nothing else is in hand (see `_receive`). And nothing at all when
-        jobs of the batch that runs were given back meanwhile: they come before these.
+        Nothing from one on that runs alone: it is fetched when nothing else is in hand (see `_receive`). And nothing at
+        all when jobs of the batch that runs were given back meanwhile: they come before these.
         """
         before = self._outbox.times_emptied
         jobs = self._exchange(self._pace.limit, worker).reservations
         is_next = self._outbox.times_emptied == before
-        kept = list(takewhile(lambda job: not job.crashes, jobs)) if is_next else []
+        kept = list(takewhile(_is_sociable, jobs)) if is_next else []
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
         self._line_is_long = len(kept) == self._pace.limit
+        if len(kept) < len(jobs):
+            self._settler.exchange(0, worker)
 
     def wait(self) -> None:
         """Until nothing is under way. Raises the errors of the store."""
@@ -91,3 +98,7 @@ class Intake:
 
     def end(self) -> None:
         self._ahead.end()
+
+
+def _is_sociable(job: Reservation) -> bool:
+    return not job.crashes and job.crash_budget is None

@@ -263,6 +263,8 @@ class Worker:
             self._last_work = time.monotonic()
         if self._intake.is_wary:
             self._make_way()
+        elif self._intake.has_given_back:
+            self._settler.exchange(0, self.identity.id)
         return bool(exchange.reservations)  # which the flusher may have given back meanwhile: the line is not empty
 
     def _make_way(self) -> None:

@@ -13,6 +13,12 @@ from tests.queues.hooks import HOUR, Hooks, claim, claim_one, ids, job, jobs, jo
 
 
 class Claiming(Hooks):
+    def test_p5_a_claim_tells_the_crash_budget_of_a_job_that_has_its_own(self, queue):
+        queue.push(job(), job(crash_budget=1))
+        worker = joined(queue)
+        assert [one.crash_budget for one in claim(queue, 2, worker)] == [None, 1]
+        assert [one.crash_budget for one in queue.leases(worker)] == [None, 1]
+
     def test_a_reservation_says_all_a_worker_needs(self, queue):
         payload = job(queue="mail", task="shop.mail", args='{"args":[1]}', priority=7, max_attempts=9, timeout=2.5)
         queue.push(payload)

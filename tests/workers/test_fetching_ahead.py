@@ -143,6 +143,23 @@ def test_p5_a_suspect_is_not_fetched_ahead_but_alone(queue):
     assert held == [[Room.LEASED]], "nothing else was in hand, and what ran before was settled"
 
 
+def test_p5_a_job_with_a_crash_budget_of_its_own_is_in_hand_only_while_it_runs(queue):
+    """Or it would be dead, by `on_crash="dead"`, for what a job has done that it was fetched with."""
+    push(queue, *numbers(70))
+    (careful,) = push(queue, "careful", crash_budget=1)
+    push(queue, "z")
+    seen = {}
+    for name in [*numbers(70), "careful", "z"]:
+        jobs.hooks[name] = lambda name=name: seen.update(
+            {name: queue.jobs[careful].room if careful in queue.jobs else None}
+        )
+    drain(queue)
+    assert jobs.ran == [*numbers(70), "careful", "z"]
+    assert {seen[name] for name in numbers(70)} == {Room.READY}
+    assert (seen["careful"], seen["z"]) == (Room.LEASED, None)
+    assert queue.history[-1].attempt == 1
+
+
 def test_a_fetch_ahead_whose_answer_was_lost_loses_nothing_and_runs_nothing_twice(queue):
     push(queue, *numbers(1_000))
     broken = []

@@ -264,11 +264,11 @@ class Dialect(Values):
     def _job_rows(self, db_ids: Sequence[Any]) -> dict[Any, JobRow]:
         """Jobs by their id as the database has it: making UUIDs is a good part of a claim's cost."""
         rows = self.rows(
-            f"SELECT id, task, args, max_attempts, timeout, times_retried, {self.as_read('created_at')} FROM {JOBS} "
-            f"WHERE id IN ({marks(len(db_ids))})",
+            f"SELECT id, task, args, max_attempts, timeout, times_retried, crash_budget, {self.as_read('created_at')} "
+            f"FROM {JOBS} WHERE id IN ({marks(len(db_ids))})",
             db_ids,
         )
-        return {row[0]: JobRow._make((self.from_id(row[0]), *row[1:6], self.from_time(row[6]))) for row in rows}
+        return {row[0]: JobRow._make((self.from_id(row[0]), *row[1:7], self.from_time(row[7]))) for row in rows}
 
     def crash_budgets(self, ids: Iterable[UUID]) -> dict[UUID, int]:
         """How many workers these jobs may bring down, of those for which the project's setting does not count."""
@@ -372,4 +372,5 @@ def reservation(lease: Lease, job: JobRow) -> Reservation:
         created_at=job.created_at,
         claimed_at=lease.claimed_at,
         wait_ms=lease.wait_ms,
+        crash_budget=job.crash_budget,
     )

@@ -92,8 +92,8 @@ WITH line AS MATERIALIZED (
     RETURNING r.job_id, r.queue, r.priority, r.seq, least(r.attempt::int + 1, {MAX_SMALLINT})::smallint AS attempt,
               least(r.lease_no::bigint + 1, {MAX_INT})::int AS lease_no, r.crashes
 ), job AS MATERIALIZED (
-    SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, {_sane("j.created_at")} AS created_at,
-           clock_timestamp() AS claimed_at
+    SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, j.crash_budget,
+           {_sane("j.created_at")} AS created_at, clock_timestamp() AS claimed_at
     FROM gone JOIN {JOBS} j ON j.id = gone.job_id
 ), lease AS (
     INSERT INTO {LOCKS} (id, name, worker_id, lease_no, queue, priority, seq, attempt, crashes, claimed_at)
@@ -101,7 +101,7 @@ WITH line AS MATERIALIZED (
 )
 SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_attempts, timeout, times_retried,
        created_at, claimed_at,
-       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms
+       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms, crash_budget
 FROM job ORDER BY priority DESC, seq
 """
 

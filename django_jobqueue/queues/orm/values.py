@@ -43,6 +43,7 @@ class JobRow(NamedTuple):
     max_attempts: int
     timeout: float | None
     times_retried: int
+    crash_budget: int | None
     created_at: datetime
 
 

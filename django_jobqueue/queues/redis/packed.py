@@ -259,6 +259,7 @@ def unpack_claimed(piece: bytes) -> Iterator[Reservation]:
             record.created_at,
             moment(claimed_at),
             wait_ms(ready_at, claimed_at),
+            record.crash_budget,
         )
 
 
