@@ -25,11 +25,15 @@ class Stored(Settlement):
 
 
 class Completion:
-    """How one job completes in a transaction of its own. `stored` is the settlement once that is committed."""
+    """How one job completes in a transaction of its own. `stored` is the settlement once that is committed.
+
+    `has_begun`: the transaction is open, or was. A database that is away does not let it begin.
+    """
 
     def __init__(self, queue: Queue, job: Reservation, start_ms: int) -> None:
         self.result: Any = None
         self.stored: Stored | None = None
+        self.has_begun = False
         self._queue = queue
         self._job = job
         self._start_ms = start_ms
@@ -40,6 +44,7 @@ class Completion:
         """See `JobContext.complete_in_transaction`."""
         self._check()
         with self._queue.transaction():
+            self.has_begun = True
             # The first hook: it runs right after the commit, whatever the job's own hooks do after it.
             transaction.on_commit(lambda: self._commit(written), using=self._queue.database)
             mark = self._set_mark()

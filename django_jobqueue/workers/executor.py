@@ -99,6 +99,9 @@ class Executor:
         except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
             self.window.shut()
             timing = outcomes.Timing(start_ms, _since(start))
+            if definition.atomic and completion is not None and _was_not_begun(completion, exception):
+                logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, exception)
+                return outcomes.released(reservation)
             if completion is None or completion.stored is None:
                 if self.window.was_interrupted and _comes_of_interruption(exception):
                     raise Interrupted from exception  # what its cleaning up ran into is no fault of the job's
@@ -272,6 +275,11 @@ def _comes_of_interruption(error: BaseException) -> bool:
             break
         at = at.__context__
     return isinstance(at, Interrupted)
+
+
+def _was_not_begun(completion: Completion, exception: BaseException) -> bool:
+    """Not a line of the job has run: its database was away, which is no fault of the job."""
+    return not completion.has_begun and isinstance(exception, (OperationalError, InterfaceError))
 
 
 def _brief(error: ErrorRecord) -> str:

@@ -52,6 +52,9 @@ class Actor:
     def pid(self) -> int:
         return self.process.pid if self.process else 0
 
+    def last_words(self) -> str:
+        return " / ".join((self.directory / f"{self.name}.out").read_text(errors="replace").splitlines()[-4:])
+
     def send(self, number: int) -> None:
         if self.is_alive:
             os.kill(self.pid, number)
@@ -130,7 +133,7 @@ class Crew:
         code = actor.process.returncode
         is_done = isinstance(actor, Producer) and code == 0
         if code not in actor.expected and not is_done:
-            self.problems.append(f"{actor.name} ended with {code}; see {actor.name}.out")
+            self.problems.append(f"{actor.name} ended with {code}: {actor.last_words()}")
         if not actor.start():
             actor.process = None
 
@@ -156,7 +159,7 @@ class Crew:
             except subprocess.TimeoutExpired:
                 code = "no exit"
             if code != 0:
-                self.problems.append(f"{worker.name} ended with {code} after SIGTERM; see {worker.name}.out")
+                self.problems.append(f"{worker.name} ended with {code} after SIGTERM: {worker.last_words()}")
         self._look_for_orphans(grace)
         self.destroy()
 

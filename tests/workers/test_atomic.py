@@ -237,6 +237,22 @@ def test_p4_what_a_job_does_after_its_transaction_is_not_tried_again(bench, capl
     assert JobHistory.objects.using(bench.alias).get().result == '"done"'
 
 
+def test_p5_a_database_that_is_away_when_it_should_begin_costs_no_attempt(bench, monkeypatch):
+    job_id = bench.push(transfer)
+
+    def refuse():
+        raise OperationalError("the connection is gone")
+
+    job = bench.queue.pop((), bench.worker)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.queue, "transaction", refuse)
+        settlement = Executor(bench.queue, bench.worker).run(job, time.monotonic())
+    assert settlement.move is Move.RELEASED
+    assert bench.queue.settle([settlement]) == [True]
+    assert isinstance(bench.run(), Stored)
+    assert (bench.effects(), bench.outcomes(job_id)) == (1, ["completed"])
+
+
 @both
 @pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "not stored"])
 def test_p4_a_commit_whose_answer_was_lost_is_settled_by_the_fence(bench, job, monkeypatch, is_stored):
