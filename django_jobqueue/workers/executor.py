@@ -138,14 +138,14 @@ class Executor:
         self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
     ) -> Any:
         timeout = timeout_of(job.timeout or definition.timeout, job.queue)
-        self._stops.begin(job, self.window, self._timeouts)
+        running = self._stops.begin(job, self.window, self._timeouts)
         try:
             if timeout is not None:
                 return self._call_limited(definition, result, job, completion, timeout)
             return self._call_in_window(definition, result, job, completion, None)
         finally:
             self.window.shut()
-            self._stops.end(job)
+            self._stops.end(running)
 
     def _call_limited(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 from uuid import UUID
 
 from django_jobqueue.queues.base import Reservation
@@ -17,11 +16,17 @@ LOOK_SECONDS = 1.0
 """How often the store is asked, and how long a job must have run for it: short jobs cost the store nothing."""
 
 
-class Running(NamedTuple):
-    job: Reservation
-    window: JobWindow
-    timeouts: Timeouts | None
-    begun: float
+class Running:
+    """A job that runs here. By itself, not by its id, it is found at no cost at the end."""
+
+    __slots__ = ("begun", "is_killed", "job", "timeouts", "window")
+
+    def __init__(self, job: Reservation, window: JobWindow, timeouts: Timeouts | None) -> None:
+        self.job = job
+        self.window = window
+        self.timeouts = timeouts
+        self.begun = time.monotonic()
+        self.is_killed = False
 
 
 class Stops:
@@ -29,24 +34,23 @@ class Stops:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[UUID, Running] = {}
+        self._running: set[Running] = set()
         self._asked: frozenset[UUID] = frozenset()
-        self._killed: set[UUID] = set()
         self.are_lost: Callable[[], bool] = lambda: False
         """Whether the worker was declared dead: then its jobs are somebody else's."""
 
-    def begin(self, job: Reservation, window: JobWindow, timeouts: Timeouts | None) -> None:
+    def begin(self, job: Reservation, window: JobWindow, timeouts: Timeouts | None) -> Running:
+        running = Running(job, window, timeouts)
         with self._lock:
-            self._running[job.job_id] = Running(job, window, timeouts, time.monotonic())
+            self._running.add(running)
+        return running
 
-    def end(self, job: Reservation) -> None:
+    def end(self, running: Running) -> None:
         """Its window is shut. From here on nothing rings for it any more, in whatever runs in its place."""
         with self._lock:
-            running = self._running.pop(job.job_id, None)
-            if job.job_id in self._killed:
-                self._killed.discard(job.job_id)
-                if running is not None and running.timeouts is not None:
-                    running.timeouts.end(job)
+            self._running.discard(running)
+            if running.is_killed and running.timeouts is not None:
+                running.timeouts.end(running.job)
 
     def is_asked(self, job_id: UUID) -> bool:
         return job_id in self._asked or self.are_lost()
@@ -57,18 +61,17 @@ class Stops:
 
     def is_worth_a_look(self) -> bool:
         long_ago = time.monotonic() - LOOK_SECONDS
-        return any(one.begun < long_ago for one in self._running.copy().values())
+        return any(one.begun < long_ago for one in self._running.copy())
 
     def hear(self, told: Mapping[UUID, bool]) -> bool:
         """What the store says: jobs, and whether they are to be killed. Whether there are some that don't run here."""
         self._asked = frozenset(told)
         with self._lock:
-            for job_id, kill in told.items():
-                running = self._running.get(job_id)
-                if kill and running is not None and running.timeouts is not None and job_id not in self._killed:
-                    self._killed.add(job_id)
+            for running in self._running:
+                if told.get(running.job.job_id) and running.timeouts is not None and not running.is_killed:
+                    running.is_killed = True
                     running.timeouts.stop(running.job, running.window)
-            return not told.keys() <= self._running.keys()
+            return not told.keys() <= {running.job.job_id for running in self._running}
 
 
 class Lookout(Chore):

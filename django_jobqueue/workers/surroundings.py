@@ -27,6 +27,7 @@ from _locale import LC_ALL, setlocale
 from _signal import getsignal  # type: ignore[import-not-found]  # that of `signal` makes an enum of it, slowly
 from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django_jobqueue.workers.alarm import alarm
@@ -47,6 +48,22 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+_moves = 0
+
+
+def _listen(event: str, arguments: object) -> None:
+    global _moves
+    if event == "os.chdir":
+        _moves += 1
+
+
+@cache
+def _listen_to_moves() -> None:
+    """Where we are costs a look that lets go of the GIL, so another thread goes on, and the next job waits for it:
+    nine microseconds in a busy worker. Python tells of each move; and can't be asked to stop telling.
+    """
+    sys.addaudithook(_listen)
 
 
 def _interpreter() -> tuple[Any, ...]:
@@ -79,6 +96,10 @@ def _handlers(signals: tuple[signal.Signals, ...]) -> list[Any]:
     return [getsignal(number) for number in signals]
 
 
+def _are_closed(*streams: Any) -> bool:
+    return any(getattr(stream, "closed", False) for stream in streams)
+
+
 class Surroundings:
     """The state of the process when the worker began. Only for when no job runs.
 
@@ -87,7 +108,8 @@ class Surroundings:
 
     def __init__(self, retire: Callable[[str], None]) -> None:
         self._retire = retire
-        self._forks = _forks
+        _listen_to_moves()
+        self._forks, self._moves = _forks, _moves
         self._directory = os.getcwd()
         self._environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._umask = os.umask(0o022)
@@ -136,9 +158,14 @@ class Surroundings:
             or sys.path != self._path
             or logging.root.handlers != self._log_handlers
             or setlocale(LC_ALL, None) != self._locale
-            or not self._is_at_home()
+            or (_moves != self._moves and self._has_moved())
+            or _are_closed(sys.stdout, sys.stderr)
             or (time.monotonic() - self._looked_at > _RARE_SECONDS and self._is_rarely_changed())
         )
+
+    def _has_moved(self) -> bool:
+        self._moves = _moves
+        return not self._is_at_home()
 
     def _is_at_home(self) -> bool:
         try:
@@ -153,6 +180,7 @@ class Surroundings:
             or [resource.getrlimit(kind) for kind in _LIMITS] != self._limits
             or os.getpriority(os.PRIO_PROCESS, 0) != self._nice
             or not self._has_files()
+            or not self._is_at_home()  # it may have been removed
         )
 
     def _has_files(self) -> bool:
@@ -160,7 +188,7 @@ class Surroundings:
             fcntl.fcntl(self._file, fcntl.F_GETFD)
         except OSError:
             return False
-        return not any(getattr(stream, "closed", False) for stream in (sys.stdout, sys.stderr))
+        return not _are_closed(sys.stdout, sys.stderr)
 
     # -- putting back ------------------------------------------------------------------------------------------------
 
@@ -249,6 +277,7 @@ class Surroundings:
             return False
         try:
             os.chdir(self._directory)
+            self._moves = _moves
         except OSError as error:
             self._retire(f"it can't go back to its directory ({error})")
         return True

@@ -189,10 +189,10 @@ def test_short_jobs_cost_the_store_nothing():
     queue.push(JobPayload.create(quick, ("x",)))
     job = claim_one(queue, joined(queue))
     assert not held.is_worth_a_look()
-    held.begin(job, None, None)
+    running = held.begin(job, None, None)
     assert not held.is_worth_a_look()
     wait_for(held.is_worth_a_look)
-    held.end(job)
+    held.end(running)
     assert not held.is_worth_a_look()
 
 
@@ -217,11 +217,11 @@ def test_a_kill_that_comes_too_late_hits_nobody():
     timeouts = Timeouts(clock, published.append)
     queue.push(JobPayload.create(quick, ("x",)))
     job = claim_one(queue, joined(queue))
-    held.begin(job, window, timeouts)
+    running = held.begin(job, window, timeouts)
     assert not held.hear({job.job_id: True})
     assert [bool(one) for one in published] == [True]
     rings = clock[job.job_id]
-    held.end(job)
+    held.end(running)
     assert published[-1] is None
     rings()
     assert window.hit is None
