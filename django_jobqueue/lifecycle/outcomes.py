@@ -25,7 +25,7 @@ from django_jobqueue.jobs.retry import RetryStrategy
 from django_jobqueue.lifecycle.errors import describe
 from django_jobqueue.lifecycle.policy import DEFAULT, retry_strategy
 from django_jobqueue.models import DeadLetterJob
-from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.base import WORKER_LOST, Move, Reservation, Settlement
 
 logger = logging.getLogger("django_jobqueue")
 
@@ -62,8 +62,20 @@ def completed(reservation: Reservation, result: str, timing: Timing) -> Settleme
 
 
 def released(reservation: Reservation) -> Settlement:
-    """The task was not started, or was interrupted by a shutdown: back to its place in the line."""
+    """The task was not started: back to its place in the line."""
     return Settlement(reservation, Move.RELEASED)
+
+
+def interrupted(reservation: Reservation) -> Settlement:
+    """It was started, and its worker had no more time for it, or was ended for what another job did.
+
+    Back to its place, too; but a job that must not run again when its worker is lost (`on_crash="dead"`) must not run
+    again after this.
+    """
+    budget = reservation.crash_budget
+    if budget is None or reservation.crashes + 1 < budget:
+        return released(reservation)
+    return Settlement(reservation, Move.DEAD, error=WORKER_LOST, reason=Reason.WORKER_LOST)
 
 
 def not_runnable(reservation: Reservation, problem: UnknownTask | PayloadError | SignatureMismatch) -> Settlement:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
+from django_jobqueue.lifecycle.outcomes import interrupted
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.board import Cause, Ending, Slot
 from django_jobqueue.workers.executor import Executor
@@ -25,7 +26,7 @@ def bury(queue: Queue, slot: Slot) -> None:
         if ending.cause is Cause.CRASH or (ending.cause is Cause.DEADLINE and not _has_expired(queue, worker, ending)):
             _rescue(queue, worker)
         else:
-            queue.leave(worker)
+            _give_back(queue, worker)
         if queue.leases(worker):  # its last statement is still at work in the server: next time
             return
     slot.bury(life)
@@ -42,6 +43,12 @@ def _has_expired(queue: Queue, worker: UUID, ending: Ending) -> bool:
         logger.exception("That job %s expired could not be stored.", ending.job_id)
         return False
     return True
+
+
+def _give_back(queue: Queue, worker: UUID) -> None:
+    # What has a crash budget of its own runs alone: it had been started, or was about to be.
+    queue.settle([interrupted(job) for job in queue.leases(worker) if job.crash_budget is not None])
+    queue.leave(worker)
 
 
 def _rescue(queue: Queue, worker: UUID) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Self
 from uuid import UUID
 
-from django_jobqueue.lifecycle.outcomes import Timing, failed, released
+from django_jobqueue.lifecycle.outcomes import Timing, failed, interrupted
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.alarm import Clock, TimerThread, alarm
 from django_jobqueue.workers.board import Watch
@@ -101,7 +101,7 @@ def perform(executor: Executor, held: Held, outbox: Outbox) -> None:
         settlement = executor.run(*held)
     except Interrupted:
         executor.window.shut()  # it may have been raised on the way out, before the window was shut
-        settlement = released(held.reservation)
+        settlement = interrupted(held.reservation)
     except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
         logger.exception("Job %s could not be run.", held.reservation.job_id)
         settlement = failed(held.reservation, error, None, Timing())

@@ -223,6 +223,21 @@ def test_an_interruption_on_the_way_out_of_a_job_leaves_the_window_shut(monkeypa
     assert rooms(queue) == ["ready"]
 
 
+def test_a_job_that_must_not_run_twice_does_not_run_again_after_an_interruption():
+    queue = MemoryQueue()
+    push(queue, "a", crash_budget=1)
+    push(queue, "b")
+
+    def end() -> None:
+        raise Interrupted
+
+    jobs.hooks.update({"a": end, "b": end})
+    drain(queue, max_jobs=2)
+    assert jobs.ran == ["a", "b"]
+    assert rooms(queue) == ["ready"]
+    assert [letter.reason for letter in queue.dead_letters.values()] == ["worker_lost"]
+
+
 # the command
 
 
