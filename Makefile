@@ -24,10 +24,10 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos model matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos model seeded-bugs matrix leg wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(shop_env) ## run the example shop to the end and say what happened (STORE=redis, STORE=both: with Redis)
 	$(python) example_project/manage.py migrate --verbosity 0
@@ -71,6 +71,9 @@ chaos: $(test_env) ## kill, freeze, cut off and restart everything while 100,000
 
 model: ## search the model of the lease protocol with spin, and refute its mutations
 	$(PYTHON) -m tests.model $(ARGS)
+
+seeded-bugs: $(test_env) ## put bugs of other queues into a copy, one at a time: the tests must notice each (minutes)
+	$(python) -m tests.seeded_bugs $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
 	$(python) -m tests.screenshots $(ARGS)

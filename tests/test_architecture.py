@@ -76,6 +76,16 @@ MAY_IMPORT_STRINGS = {
 }
 STRING_IMPORTERS = {"import_string", "import_module", "__import__"}
 
+# A lease, a delay and a place in the line are told by the store's clock: a host whose own is wrong must change nothing.
+# These read the machine's: file -> why.
+MAY_READ_THE_MACHINES_CLOCK = {
+    "queues/orm/sqlite.py": "a file has no clock: the machine's is the store's",
+    "queues/memory.py": "it lives in this process",
+    "queues/redis/register.py": "rows for people to look at; the lease is kept in Redis, by its clock",
+    "queues/redis/inspecting.py": "looks at these rows",
+}
+CLOCKS = {("timezone", "now"), ("datetime", "now"), ("datetime", "utcnow"), ("time", "time")}
+
 # Code hidden in data. A row of ours may be written by anybody who can write to the database.
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 FORBIDDEN_CALLS = {"eval", "exec"}
@@ -270,6 +280,16 @@ def stored_data_is_never_executed(sources: list[Source]) -> Iterator[str]:
                 yield f"{source.path}:{line} calls {call}(): only MAY_IMPORT_STRINGS turn a string into code"
 
 
+def stores_go_by_their_own_clock(sources: list[Source]) -> Iterator[str]:
+    for source in sources:
+        if not is_in(source.module, "queues") or source.path in MAY_READ_THE_MACHINES_CLOCK:
+            continue
+        for node in ast.walk(source.tree):
+            read = (getattr(node.value, "id", ""), node.attr) if isinstance(node, ast.Attribute) else ()
+            if read in CLOCKS:
+                yield f"{source.path}:{node.lineno} reads the machine's clock; ask the store for its own"
+
+
 RULES = [
     imports_point_downward,
     separate_areas_stay_separate,
@@ -277,6 +297,7 @@ RULES = [
     imports_stand_at_the_top,
     there_is_no_cycle,
     stored_data_is_never_executed,
+    stores_go_by_their_own_clock,
 ]
 
 
@@ -314,6 +335,7 @@ BROKEN = [
     (stored_data_is_never_executed, {"conf.py": "from pickle import loads"}, "hidden in data"),
     (stored_data_is_never_executed, {"conf.py": "eval('1')"}, "calls eval()"),
     (stored_data_is_never_executed, {"jobs/codec.py": "import_string(path)"}, "calls import_string()"),
+    (stores_go_by_their_own_clock, {"queues/orm/a.py": "from django.utils import timezone\ntimezone.now()"}, "its own"),
     (stored_data_is_never_executed, {"models/a.py": "import importlib\nimportlib.import_module(x)"}, "import_module()"),
 ]
 

@@ -66,6 +66,10 @@ def all_of(queue, *which):
     return found
 
 
+ARGS = '{"args":["ü€😀",[],{},9007199254740993]}'
+"""What a script that decodes and encodes it would change."""
+
+
 class Pushing(Hooks):
     def test_p1_push_gives_the_ids_in_order(self, queue):
         payloads = [job(), job(queue="other"), job(delay=HOUR), job(priority=100)]
@@ -78,7 +82,7 @@ class Pushing(Hooks):
 
     def test_p1_a_pushed_job_is_kept_as_it_is(self, queue):
         before = datetime.now(UTC)
-        payload = job(queue="mail.out-1_x", task="shop.send", args='{"args":["ü€😀"]}', priority=-50, max_attempts=7)
+        payload = job(queue="mail.out-1_x", task="shop.send", args=ARGS, priority=-50, max_attempts=7)
         queue.push(payload)
         found = queue.find(payload.id)
         assert found.room is Room.READY
@@ -87,7 +91,7 @@ class Pushing(Hooks):
             payload.id,
             "mail.out-1_x",
             "shop.send",
-            '{"args":["ü€😀"]}',
+            ARGS,
             -50,
             7,
         )
