@@ -7,10 +7,12 @@ from io import StringIO
 from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import BaseCommand, CommandError, call_command
+from django.db import OperationalError
 
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.management import arguments
+from django_jobqueue.management.commands import queue_work
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
@@ -254,3 +256,17 @@ def test_cleanup_deletes_history_and_dead_letters_only_when_asked():
     assert run_json("queue_cleanup", "--older-than", "0s", "--dead-letters")["deleted"]["dead_letters"] == 1
     with pytest.raises(CommandError, match="older-than"):
         run("queue_cleanup")
+
+
+def test_p10_a_database_that_the_checks_cannot_ask_keeps_no_worker_from_starting(monkeypatch, capsys):
+    """Scar: Django's checks connect to MariaDB; a worker that was started during an outage ended at once."""
+
+    def refuse(*_, **__):
+        raise OperationalError("gone away")
+
+    started = []
+    monkeypatch.setattr(BaseCommand, "check", refuse)
+    monkeypatch.setattr(queue_work.Command, "handle", lambda *_, **__: started.append(1))
+    call_command("queue_work", "--drain", skip_checks=False)
+    assert started
+    assert "could not ask their database: gone away" in capsys.readouterr().err

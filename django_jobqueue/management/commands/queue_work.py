@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import WorkerNotAllowed
@@ -109,6 +109,13 @@ class Command(BaseCommand):
         self.signals = (Supervisor if is_supervised else StopSignals)(options["grace"])
         with self.signals:  # before the system checks, which take a while
             return super().execute(*args, **options)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for, here too."""
+        try:
+            super().check(*args, **options)
+        except (OperationalError, InterfaceError) as error:
+            self.stderr.write(self.style.WARNING(f"System checks could not ask their database: {error}"))
 
     def handle(self, **options: Any) -> None:
         queues = [queue_of(alias) for alias in _aliases(options)]
