@@ -77,6 +77,17 @@ def test_threads_that_share_a_pool_keep_one_between_them():
     pool.disconnect()
 
 
+def test_one_whose_server_was_started_again_a_moment_ago_costs_no_call(connection, monkeypatch):
+    connection.call("PING")
+    mine = connection.call("CLIENT", "ID")
+    other = redis.Redis.from_url(os.environ["JOBQUEUE_TEST_REDIS_URL"])
+    other.execute_command("CLIENT", "KILL", "ID", mine)
+    other.close()
+    monkeypatch.setattr("redis.retry.Retry.call_with_retry", lambda self, do, *a, **k: do())  # as on a unix socket
+    assert connection.call("CLIENT", "ID") != mine
+    assert connection.call("PING")
+
+
 def test_an_error_gives_it_back(connection):
     connection.call("PING")
     with pytest.raises(redis.ResponseError):

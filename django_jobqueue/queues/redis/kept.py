@@ -23,13 +23,20 @@ class Kept:
         self._places = [_Place()] if _has_enough(client) else []
 
     def call(self, *command: Any) -> Any:
-        """As `execute_command` of the client."""
+        """As `execute_command` of the client. May be done twice: for scripts that don't mind."""
         try:
             place = self._places.pop()  # at once: two threads can't both have it
         except IndexError:
             return self._client.execute_command(*command)
+        is_used = place.is_used
         try:
             return place.client_for(self._client).execute_command(*command)
+        except redis.ConnectionError:
+            place.hang_up()
+            if not is_used:
+                raise
+            # The server may have been started again since the last call: the pool would have noticed.
+            return self._client.execute_command(*command)
         except redis.RedisError:  # which redis-py has seen to
             place.give_back()
             raise
@@ -68,6 +75,10 @@ class _Place:
     def __init__(self) -> None:
         self.used_at = 0.0
         self._holder: Any = None
+
+    @property
+    def is_used(self) -> bool:
+        return self._holder is not None
 
     def client_for(self, client: Any) -> Any:
         if self._holder is not None and time.monotonic() - self.used_at > KEEP_SECONDS:
