@@ -99,8 +99,9 @@ def gated(name: str, gate: str) -> None:
 @task
 def gated_runs(name: str, gate: str) -> None:
     """Like `gated`, with a gate for each run: `gate.1` for the first, `gate.2` for the second."""
+    ledger = Path(os.environ[LEDGER])  # read before it is known that this run has begun: who waits for that may stop us
+    run = 1 + (ledger.read_text().count(f"start {name} ") if ledger.exists() else 0)
     note("start", name)
-    run = Path(os.environ[LEDGER]).read_text().count(f"start {name} ")
     while not os.path.exists(f"{gate}.{run}"):
         time.sleep(0.005)
     note("end", name)
