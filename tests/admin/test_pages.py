@@ -402,6 +402,7 @@ def write_garbage(moment):
         ("jobqueue_worker_processes", "expires_at"),
         ("jobqueue_worker_processes", "rss_kb"),
         ("jobqueue_recurring_jobs", "next_run_at"),
+        ("jobqueue_recurring_jobs", "due_at"),
         ("jobqueue_job_batches", "created_at"),
     ],
 )
