@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from django_jobqueue.jobs.retry import FixedDelays as FixedDelays
     from django_jobqueue.jobs.retry import NoRetry as NoRetry
     from django_jobqueue.jobs.retry import RetryStrategy as RetryStrategy
+    from django_jobqueue.jobs.schedule import at as at
+    from django_jobqueue.jobs.schedule import cron as cron
+    from django_jobqueue.jobs.schedule import every as every
+    from django_jobqueue.jobs.schedule import manual as manual
     from django_jobqueue.jobs.status import JobStatus as JobStatus
     from django_jobqueue.lifecycle.cancelling import Cancellation as Cancellation
     from django_jobqueue.lifecycle.cancelling import cancel as cancel
@@ -46,8 +50,12 @@ _HOMES = {
     "Retry": "exceptions",
     "RetryStrategy": "jobs.retry",
     "Snooze": "exceptions",
+    "at": "jobs.schedule",
     "cancel": "lifecycle.cancelling",
+    "cron": "jobs.schedule",
+    "every": "jobs.schedule",
     "get_queue": "queues",
+    "manual": "jobs.schedule",
     "task": "decorators",
 }
 __all__ = sorted(_HOMES)

@@ -40,6 +40,10 @@ class InvalidRetryPolicy(JobQueueError, ValueError):
     """A retry strategy was built with values that make no sense together."""
 
 
+class InvalidSchedule(JobQueueError, ValueError):
+    """A schedule can't be read, or would never fire: the message says what is wrong and what to write."""
+
+
 class UnknownTask(JobQueueError, LookupError):
     """No task is registered under this name in this process."""
 

@@ -1,0 +1,123 @@
+"""What a cron expression says, apart from any time zone. croniter knows the calendar; only this file knows croniter."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+
+from croniter import croniter
+from croniter.croniter import CroniterError
+
+from django_jobqueue.exceptions import InvalidSchedule
+
+LONGEST = 200  # characters: as many as the table has room for; it also bounds what reading one can cost
+FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
+RANGES = ("0 to 59", "0 to 23", "1 to 31, L or 15W", "1 to 12 or jan to dec", "0 to 7 or sun to sat, 5#2 or L5")
+ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_YEARS_BETWEEN = 50  # the rarest day there is, a fifth weekday of February, comes again after 40 years at most
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The local times an expression names: some times of day, on some days. Times are naive, in whole seconds."""
+
+    seconds: tuple[int, ...]
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: str  # the three fields of the day
+    is_fixed: bool  # no `*` in minute and hour: a time on the clock, not a rhythm
+
+    def at_or_after(self, local: datetime) -> datetime | None:
+        """The first named time that is not before `local`; None when there is none."""
+        if local.microsecond:
+            local = local.replace(microsecond=0) + _SECOND
+        day = _first_day(self.days, local.date())
+        moment = self._from(local.time()) if day == local.date() else self._from(time.min)
+        if moment is None and day is not None:
+            day, moment = _first_day(self.days, day + _DAY), self._from(time.min)
+        return None if day is None or moment is None else datetime.combine(day, moment)
+
+    def at_or_before(self, local: datetime) -> datetime | None:
+        """The last named time that is not after `local`; None when there is none."""
+        day = _last_day(self.days, local.date())
+        moment = self._until(local.time()) if day == local.date() else self._until(time.max)
+        if moment is None and day is not None:
+            day, moment = _last_day(self.days, day - _DAY), self._until(time.max)
+        return None if day is None or moment is None else datetime.combine(day, moment)
+
+    def _from(self, now: time) -> time | None:
+        if now.hour in self.hours:
+            if now.minute in self.minutes and now.second <= self.seconds[-1]:
+                return time(now.hour, now.minute, self.seconds[bisect_left(self.seconds, now.second)])
+            if now.minute < self.minutes[-1]:
+                return time(now.hour, self.minutes[bisect_right(self.minutes, now.minute)], self.seconds[0])
+        if now.hour < self.hours[-1]:
+            return time(self.hours[bisect_right(self.hours, now.hour)], self.minutes[0], self.seconds[0])
+        return None
+
+    def _until(self, now: time) -> time | None:
+        if now.hour in self.hours:
+            if now.minute in self.minutes and now.second >= self.seconds[0]:
+                return time(now.hour, now.minute, self.seconds[bisect_right(self.seconds, now.second) - 1])
+            if now.minute > self.minutes[0]:
+                return time(now.hour, self.minutes[bisect_left(self.minutes, now.minute) - 1], self.seconds[-1])
+        if now.hour > self.hours[0]:
+            return time(self.hours[bisect_left(self.hours, now.hour) - 1], self.minutes[-1], self.seconds[-1])
+        return None
+
+
+@lru_cache(maxsize=16_384)
+def parse(expression: str, with_seconds: bool = False) -> Pattern:
+    """Read an expression. Raises InvalidSchedule, which says what is wrong and what to write."""
+    fields = ALIASES.get(expression.lower(), expression).split()
+    second, fields = ("0", fields) if len(fields) == 5 else (fields[0], fields[1:])
+    try:
+        minutes, hours, *_, seconds = croniter.expand(" ".join([*fields, second]), strict=True)[0]
+    except (CroniterError, ValueError, TypeError, LookupError) as error:
+        raise InvalidSchedule(f"{expression!r} is no cron expression.") from error
+    pattern = Pattern(
+        _numbers(seconds, 60), _numbers(minutes, 60), _numbers(hours, 24), " ".join(fields[2:]), _is_fixed(fields)
+    )
+    if _first_day(pattern.days, date(2000, 1, 1)) is None:
+        raise InvalidSchedule(f"{expression!r} never fires: there is no such day.")
+    return pattern
+
+
+def _is_fixed(fields: list[str]) -> bool:
+    return "*" not in fields[0] and "*" not in fields[1]
+
+
+def _numbers(field: list, size: int) -> tuple[int, ...]:
+    return tuple(range(size)) if field == ["*"] else tuple(field)
+
+
+@lru_cache(maxsize=4096)
+def _first_day(days: str, day: date) -> date | None:
+    return _day(days, day, is_backward=False)
+
+
+@lru_cache(maxsize=4096)
+def _last_day(days: str, day: date) -> date | None:
+    return _day(days, day, is_backward=True)
+
+
+def _day(days: str, day: date, is_backward: bool) -> date | None:
+    try:
+        start = datetime.combine(day, time.min) + (_SECOND if is_backward else -_SECOND)
+        days_named = croniter(f"0 0 {days}", start, datetime, max_years_between_matches=_YEARS_BETWEEN)
+        found: datetime = days_named.get_prev() if is_backward else days_named.get_next()
+    except (CroniterError, OverflowError, ValueError):  # none for fifty years, or past the calendar's end
+        return None
+    return found.date()
