@@ -298,6 +298,18 @@ class Queue(ABC):
         """
 
     @abstractmethod
+    def promote(self) -> int:
+        """Make delayed jobs ready that are due, the oldest first; how many, 0 when none is left.
+
+        A claim does it by itself. This is for a store whose workers have all gone: until somebody does it, its line
+        looks empty to whoever decides how many workers there should be.
+        """
+
+    def relay(self) -> int:
+        """Bring on their way what committed transactions have left behind; how many jobs. `reclaim` does it as well."""
+        return 0
+
+    @abstractmethod
     def declare_dead(self, worker: UUID) -> int:
         """The worker is proved dead: do at once what `reclaim` would do when its lease ends. Gives the jobs moved.
 

@@ -304,6 +304,10 @@ class MemoryQueue(Queue):
                 self._lose(job)
             return len(lost)
 
+    def promote(self) -> int:
+        with self._changed:
+            return self._promote()
+
     def declare_dead(self, worker: UUID) -> int:
         with self._changed:
             if worker in self.workers:
@@ -386,11 +390,12 @@ class MemoryQueue(Queue):
     def _delay(self, job: Job, due_at: datetime, reason: str) -> None:
         job.room, job.due_at, job.reason = Room.DELAYED, due_at, reason
 
-    def _promote(self) -> None:
+    def _promote(self) -> int:
         now = self.clock()
         due = [(job.due_at, job.payload.id, job) for job in self.jobs.values() if job.due_at and job.due_at <= now]
         for _, _, job in sorted(due, key=lambda one: one[:2]):
             self._line_up(job)
+        return len(due)
 
     def _claim(self, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
         self._promote()

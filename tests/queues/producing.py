@@ -227,6 +227,26 @@ class Delaying(Hooks):
         seen = [one for _ in range(4) for one in ids(claim(queue, 800, worker))]
         assert sorted(seen) == sorted(one.id for one in payloads)
 
+    def test_promote_makes_ready_what_is_due_without_a_worker(self, queue):
+        later, early, late = (job(delay=HOUR), job(delay=HOUR), job(queue="other", delay=HOUR))
+        queue.push(later, early, late)
+        assert queue.promote() == 0
+        self.make_due(queue, late.id, LONG_AGO + timedelta(seconds=1))
+        self.make_due(queue, early.id, LONG_AGO)
+        assert queue.promote() == 2
+        assert queue.promote() == 0
+        assert [queue.find(one.id).room for one in (early, late, later)] == [Room.READY, Room.READY, Room.DELAYED]
+        assert ids(claim(queue)) == [early.id]
+
+    def test_promote_again_and_again_reaches_all_that_is_due(self, queue):
+        payloads = jobs(1_500, run_after=LONG_AGO)
+        queue.push(*payloads)
+        promoted = 0
+        while count := queue.promote():
+            promoted += count
+        ready = {row.queue: row.ready for row in queue.stats()}
+        assert (ready, promoted) == ({"default": 1_500}, 1_500)
+
     def test_run_now_makes_a_delayed_job_ready(self, queue):
         payload = job(delay=HOUR)
         queue.push(payload)

@@ -76,6 +76,7 @@ def verbs(queue, worker, held, waiting):
         "heartbeat": lambda: queue.heartbeat(worker),
         "leave": lambda: queue.leave(worker),
         "reclaim": lambda: queue.reclaim(),
+        "promote": lambda: queue.promote(),
     }
 
 

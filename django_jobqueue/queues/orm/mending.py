@@ -96,9 +96,8 @@ def reclaim(queue: OrmQueue, dialect: Dialect, db_ids: Sequence[Any]) -> None:
 
 def promote(queue: OrmQueue, dialect: Dialect, db_ids: Sequence[Any]) -> None:
     for _ in range(_MOST_ROUNDS):
-        with dialect.transaction():
-            if dialect.promote() == 0:
-                return
+        if queue.promote() == 0:
+            return
 
 
 MENDS: dict[Fault, Mend] = {

@@ -278,6 +278,12 @@ class OrmQueue(Queue):
         failpoints.hit("reclaim.committed")
         return moved
 
+    def promote(self) -> int:
+        dialect = self._dialect()
+        if dialect.seconds_to_next_due() != 0:  # a read, so that nothing is written, nor locked, for nothing
+            return 0
+        return self._move(lambda dialect: dialect.promote())
+
     def declare_dead(self, worker: UUID) -> int:
         moved = self._move(lambda dialect: leases.bury(dialect, worker))
         failpoints.hit("declare_dead.committed")

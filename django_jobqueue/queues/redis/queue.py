@@ -256,8 +256,14 @@ class RedisQueue(Queue):
             moved += count
         failpoints.hit("reclaim.committed")
         self._unrecorded.record_left_behind(0 if moved else LEFT_BEHIND_SECONDS, RECORD_PAGES)
-        self._outbox.relay(RELAY_LIMIT)
+        self.relay()
         return moved
+
+    def promote(self) -> int:
+        return int(self._scripts.run("promote"))
+
+    def relay(self) -> int:
+        return self._outbox.relay(RELAY_LIMIT)
 
     def declare_dead(self, worker: UUID) -> int:
         moved: int = self._scripts.run("declare_dead", worker.bytes, conf().CRASH_BUDGET, self._unrecorded.level)
