@@ -124,7 +124,7 @@ def _next_in_line(queue: Queue, row: QueueStats) -> SafeString | str:
 def _workers(queue: Queue) -> str:
     alive = WorkerProcess._default_manager.using(queue.database).filter(
         store=queue.store,
-        state__in=[WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING],
+        state__in=WorkerProcess.ALIVE,
         expires_at__gte=timezone.now(),
     )
     count = alive.count()

@@ -30,6 +30,7 @@ TONES = {
     "snooze": "info",
     "scheduled": "info",
     "ready": "info",
+    "quiet": "warn",
     "stopping": "warn",
     "lost": "bad",
     "failed": "bad",

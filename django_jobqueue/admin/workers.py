@@ -95,7 +95,7 @@ class WorkerAdmin(JobQueueAdmin):
     def health(self, obj: Any) -> SafeString:
         if is_silent(obj):
             return widgets.badge("silent", _t("silent"))
-        if obj.state == WorkerProcess.State.RUNNING and obj.desired_state in _TOLD:
+        if obj.state in _WORKING and obj.desired_state in _TOLD and obj.desired_state != obj.state:
             return widgets.badge("stopping", _TOLD[obj.desired_state])
         return widgets.badge(obj.state, obj.get_state_display())
 
@@ -149,12 +149,13 @@ class WorkerAdmin(JobQueueAdmin):
         )
 
 
-_TOLD = {"quiet": _("takes no more jobs"), "stop": _("told to stop")}
+_WORKING = (WorkerProcess.State.RUNNING, WorkerProcess.State.QUIET)
+_TOLD = {"quiet": _("told to be quiet"), "stop": _("told to stop")}
 
 
 def is_silent(worker: Any) -> bool:
     """Only a reclaim writes `dead`; until then a worker that died is known by its clock."""
-    if worker.state not in (WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING):
+    if worker.state not in WorkerProcess.ALIVE:
         return False
     try:
         return bool(worker.expires_at < timezone.now())

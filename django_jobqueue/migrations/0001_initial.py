@@ -287,7 +287,7 @@ class Migration(migrations.Migration):
                 ('host', models.CharField(max_length=100, verbose_name='host')),
                 ('pid', models.IntegerField(verbose_name='process id')),
                 ('queues', models.TextField(blank=True, default='', verbose_name='queues')),
-                ('state', models.CharField(choices=[('running', 'running'), ('stopping', 'stopping'), ('stopped', 'stopped'), ('dead', 'dead')], default='running', max_length=10, verbose_name='state')),
+                ('state', models.CharField(choices=[('running', 'running'), ('quiet', 'takes no more jobs'), ('stopping', 'stopping'), ('stopped', 'stopped'), ('dead', 'dead')], default='running', max_length=10, verbose_name='state')),
                 ('desired_state', models.CharField(blank=True, default='', max_length=10, verbose_name='desired state')),
                 ('running', models.TextField(blank=True, default='', verbose_name='runs')),
                 ('completed', models.BigIntegerField(default=0, verbose_name='completed')),

@@ -15,9 +15,13 @@ class WorkerProcess(models.Model):
 
     class State(models.TextChoices):
         RUNNING = "running", _("running")
+        QUIET = "quiet", _("takes no more jobs")
         STOPPING = "stopping", _("stopping")
         STOPPED = "stopped", _("stopped")
         DEAD = "dead", _("dead")
+
+    ALIVE = (State.RUNNING, State.QUIET, State.STOPPING)
+    """What a worker that has neither left nor died may be doing."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     name = models.CharField(_("name"), max_length=200)

@@ -173,6 +173,12 @@ class WorkerReport(NamedTuple):
     failed: int = 0
     rss_kb: int = 0
     stopping: bool = False
+    quiet: bool = False
+
+    @property
+    def state(self) -> str:
+        """`stopping`, `quiet` or `running`, as operators see it: who stops takes no more jobs anyway."""
+        return "stopping" if self.stopping else "quiet" if self.quiet else "running"
 
 
 class Queue(ABC):

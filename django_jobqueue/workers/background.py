@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobqueue.queues.base import WorkerReport
 from django_jobqueue.workers.hygiene import close_connections
 
 JOIN_SECONDS = 10.0
@@ -24,6 +26,8 @@ logger = logging.getLogger("django_jobqueue.worker")
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
+NEWS_SECONDS = 0.5
+"""How late the store may hear that a worker stops, is quiet or goes on."""
 
 
 @contextmanager
@@ -85,28 +89,45 @@ class Chore(ABC, threading.Thread):
             self.join(JOIN_SECONDS)
 
 
-class Heartbeat(Chore):
-    """Three heartbeats per lease, so that two may be lost."""
+class Rhythm:
+    """When to say again how a worker is: three times per lease, so that two may be lost; at once when that is news."""
 
-    def __init__(self, lease: float, beat: Callable[[], None]) -> None:
-        super().__init__("jobqueue-heartbeat", min(10.0, lease / 3))
-        self._beat = beat
+    def __init__(self, lease: float) -> None:
+        self.pause = min(10.0, lease / 3)
+        self._said: dict[Hashable, tuple[object, float]] = {}
+
+    def is_due(self, whose: Hashable, news: object) -> bool:
+        said, again_at = self._said.get(whose, (None, 0.0))
+        return news != said or time.monotonic() >= again_at
+
+    def said(self, whose: Hashable, news: object) -> None:
+        self._said[whose] = news, time.monotonic() + self.pause
+
+
+class Heartbeat(Chore):
+    """Says how a worker is in the rhythm of its lease: that it is alive, and at once that it stops or is quiet."""
+
+    def __init__(self, lease: float, report: Callable[[], WorkerReport], say: Callable[[WorkerReport], None]) -> None:
+        super().__init__("jobqueue-heartbeat", min(NEWS_SECONDS, lease / 12))
+        self._rhythm = Rhythm(lease)
+        self._report = report
+        self._say = say
 
     def once(self) -> None:
-        self._beat()
+        report = self._report()
+        if self._rhythm.is_due(None, report.state):
+            self._say(report)
+            self._rhythm.said(None, report.state)
 
 
-class Reporter(Chore):
+class Reporter(Heartbeat):
     """Tells operators how the worker is, apart from the heartbeat: what that waits for must not end a lease."""
 
     first_pause = 0.0
 
-    def __init__(self, lease: float, report: Callable[[], None]) -> None:
-        super().__init__("jobqueue-report", min(10.0, lease / 3))
-        self._report = report
-
-    def once(self) -> None:
-        self._report()
+    def __init__(self, lease: float, report: Callable[[], WorkerReport], say: Callable[[WorkerReport], None]) -> None:
+        super().__init__(lease, report, say)
+        self.name = "jobqueue-report"
 
 
 class Flusher(Chore):

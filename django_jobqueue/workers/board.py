@@ -67,7 +67,7 @@ def unwatched(deadline: Deadline | None) -> None:
 
 _ENDING = Struct("<QQ16sq")
 _MEMBER = Struct("<Q16s")
-_REPORT = Struct(f"<Q?qqq{_RUNNING_BYTES}s")
+_REPORT = Struct(f"<Q??qqq{_RUNNING_BYTES}s")
 _DEADLINE = Struct("<Qd16sq")
 _DEAD = Struct("<16s")
 _BLOCKS = (_ENDING, _MEMBER, _REPORT, _DEADLINE, _DEAD)
@@ -154,10 +154,18 @@ class Slot:
 
     @property
     def report(self) -> WorkerReport:
-        life, stopping, done, failed, rss_kb, running = self._report.read() or (_NEVER, False, 0, 0, 0, b"")
+        life, stopping, quiet, done, failed, rss_kb, running = self._report.read() or (
+            _NEVER,
+            False,
+            False,
+            0,
+            0,
+            0,
+            b"",
+        )
         if life != self.life:
             return WorkerReport()
-        return WorkerReport(running.rstrip(b"\0").decode(errors="ignore"), done, failed, rss_kb, stopping)
+        return WorkerReport(running.rstrip(b"\0").decode(errors="ignore"), done, failed, rss_kb, stopping, quiet)
 
     @property
     def deadline(self) -> Deadline | None:
@@ -241,7 +249,7 @@ class Seat:
     def say(self, report: WorkerReport) -> None:
         running = report.running.encode(errors="ignore")[:_RUNNING_BYTES]
         numbers = (report.completed, report.failed, report.rss_kb)
-        self.slot._report.write(self.life, report.stopping, *numbers, running)
+        self.slot._report.write(self.life, report.stopping, report.quiet, *numbers, running)
 
     def watch(self, deadline: Deadline | None) -> None:
         """A `Watch`. One thread at a time."""

@@ -84,7 +84,7 @@ def _is_overdue(board: Board, now: float) -> bool:
 
 def _has_worker(board: Board, alias: str, now: float) -> bool:
     lived_in = [slot for slot in board.of(alias) if slot.is_lived_in and slot.worker is not None]
-    return any(slot.alive_until > now and not slot.report.stopping for slot in lived_in)
+    return any(slot.alive_until > now and slot.report.state == "running" for slot in lived_in)
 
 
 def health_of_worker(worker: Worker) -> Health:

@@ -18,7 +18,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from django.db import InterfaceError, OperationalError
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.autoscale import Autoscaler
-from django_jobqueue.workers.background import Chore
+from django_jobqueue.workers.background import Chore, Rhythm
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.cancellations import Cancellations, Lives
@@ -82,8 +82,15 @@ def _end(chores: Sequence[Chore]) -> None:
         end.join()
 
 
+def living(slots: Sequence[Slot]) -> Iterator[tuple[Slot, UUID]]:
+    """The slots of children that have joined, and who these are in the store."""
+    for slot in slots:
+        if slot.is_lived_in and (worker := slot.worker) is not None:
+            yield slot, worker
+
+
 class Beats(Chore):
-    """The heartbeats of one store's children: three per lease, and one at once for who has just joined or stops."""
+    """The heartbeats of one store's children: in their rhythm, and one at once for who has just joined."""
 
     first_pause = 0.0
 
@@ -91,21 +98,14 @@ class Beats(Chore):
         super().__init__(f"jobqueue-heart-{queue.alias}", TICK)
         self._slots = list(board.of(queue.alias))
         self._queue = queue
-        self._every = min(10.0, queue.lease / 3)
-        self._next: dict[tuple[UUID, bool], float] = {}
+        self._rhythm = Rhythm(queue.lease)
 
     def once(self) -> None:
-        seen = {}
-        for slot in self._slots:
-            worker, report = slot.worker, slot.report
-            if worker is None or not slot.is_lived_in:
-                continue
-            key = worker, report.stopping
-            if time.monotonic() >= self._next.get(key, 0.0):
+        for slot, worker in living(self._slots):
+            news = worker, slot.report.state
+            if self._rhythm.is_due(slot, news):
                 self._beat(slot, worker)
-                self._next[key] = time.monotonic() + self._every
-            seen[key] = self._next[key]
-        self._next = seen
+                self._rhythm.said(slot, news)
 
     def _beat(self, slot: Slot, worker: UUID) -> None:
         if is_frozen(slot.pid):  # its jobs stand still: somebody else may have them when its lease is over
@@ -128,10 +128,10 @@ class Rounds(Chore):
         super().__init__(f"jobqueue-rounds-{queue.alias}", TICK)
         self._slots = list(board.of(queue.alias))
         self._queue = queue
-        self._report_every = min(10.0, queue.lease / 3)
+        self._rhythm = Rhythm(queue.lease)
         self._cancellations = Cancellations(queue)
-        self._next_orders = self._next_report = 0.0
-        self._next_reclaim = time.monotonic() + self._report_every
+        self._next_orders = 0.0
+        self._next_reclaim = time.monotonic() + self._rhythm.pause
 
     def once(self) -> None:
         """A child that can't be buried must not hold up the others, nor the rest: its leases end by themselves."""
@@ -144,11 +144,10 @@ class Rounds(Chore):
         now = time.monotonic()
         if now >= self._next_orders:
             self._next_orders = now + ASK_SECONDS
-            lives = {worker: (slot, slot.life) for slot in self._slots if slot.is_lived_in and (worker := slot.worker)}
+            lives = {worker: (slot, slot.life) for slot, worker in living(self._slots)}
             self._ask_for_orders(lives)
             self._cancellations.ask(lives)
-        if self._queue.reports_apart and now >= self._next_report:
-            self._next_report = now + self._report_every
+        if self._queue.reports_apart:
             self._report()
         if now >= self._next_reclaim:
             # Jitter, so that hosts started together don't all sweep at the same moment.
@@ -183,10 +182,11 @@ class Rounds(Chore):
             slot.order(command, life)
 
     def _report(self) -> None:
-        for slot in self._slots:
-            if slot.is_lived_in and (worker := slot.worker) is not None:
-                report = slot.report
+        for slot, worker in living(self._slots):
+            report = slot.report
+            if self._rhythm.is_due(slot, (worker, report.state)):
                 self._queue.report(worker, report._replace(rss_kb=rss_kb(slot.pid) or report.rss_kb))
+                self._rhythm.said(slot, (worker, report.state))
 
     def _reclaim(self) -> None:
         moved = self._queue.reclaim()

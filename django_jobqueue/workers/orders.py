@@ -31,7 +31,7 @@ def give(queue: Queue, workers: Sequence[UUID], word: str) -> list[UUID]:
     if word not in _WORDS:
         raise ValueError(f"{word!r} is nothing a worker can be told; use run, quiet or stop")
     alive = WorkerProcess._default_manager.using(queue.database).filter(
-        id__in=workers, store=queue.store, state__in=(WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING)
+        id__in=workers, store=queue.store, state__in=WorkerProcess.ALIVE
     )
     told = list(alive.values_list("id", flat=True))
     alive.update(desired_state=word)

@@ -156,9 +156,9 @@ class Worker:
         if not self._join():
             return self.counters
         worker_started.send_robust(type(self), worker=self.identity)
-        heartbeat = Heartbeat(self.queue.lease, self._keep_alive)
+        heartbeat = Heartbeat(self.queue.lease, self.report, self._membership.keep_alive)
         flusher = Flusher(conf().FLUSH_SECONDS, self._flush)
-        reporter = Reporter(self.queue.lease, self._report) if self.queue.reports_apart else None
+        reporter = Reporter(self.queue.lease, self.report, self._tell) if self.queue.reports_apart else None
         lookout = Lookout(self._look_for_requests)
         heartbeat.start()
         flusher.start()
@@ -379,16 +379,14 @@ class Worker:
     def _beat(self) -> None:
         self._membership.beat(self.report())
 
-    def _keep_alive(self) -> None:
-        self._membership.keep_alive(self.report())
-
-    def _report(self) -> None:
-        self.queue.report(self.identity.id, self.report())
+    def _tell(self, report: WorkerReport) -> None:
+        self.queue.report(self.identity.id, report)
 
     def report(self) -> WorkerReport:
         """What it does now, for operators."""
         counters = self.counters
-        return WorkerReport(self._runner.running, counters.completed, counters.failed, rss_kb(), self._stopping)
+        does = self._runner.running, counters.completed, counters.failed, rss_kb()
+        return WorkerReport(*does, self._stopping, self._is_quiet)
 
     def _leave(self, is_settled: bool) -> None:
         if is_settled:  # leaving gives leases back at once: not those of jobs that are done

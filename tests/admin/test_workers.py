@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_jobqueue.models import WorkerProcess
-from django_jobqueue.queues.base import WorkerIdentity
+from django_jobqueue.queues.base import WorkerIdentity, WorkerReport
 from tests.admin.conftest import messages_of, staff_with, url
 
 pytestmark = pytest.mark.django_db
@@ -70,8 +70,17 @@ def test_who_is_gone_is_told_nothing(queue, worker, as_boss, page, action, word)
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("quiet", "takes no more jobs"), ("stop", "told to stop"), ("run", "running")]
+    ("word", "said"), [("quiet", "told to be quiet"), ("stop", "told to stop"), ("run", "running")]
 )
 def test_the_list_says_what_a_worker_was_told(worker, as_boss, word, said):
+    WorkerProcess.objects.filter(pk=worker).update(desired_state=word)
+    assert said in as_boss.get(url("workerprocess")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("quiet", "takes no more jobs"), ("", "takes no more jobs"), ("stop", "told to stop")]
+)
+def test_the_list_says_who_is_quiet(queue, worker, as_boss, word, said):
+    assert queue.heartbeat(worker, WorkerReport(quiet=True))
     WorkerProcess.objects.filter(pk=worker).update(desired_state=word)
     assert said in as_boss.get(url("workerprocess")).content.decode()

@@ -33,10 +33,11 @@ class Living(Hooks):
         assert queue.reclaim() == 0
         assert queue.find(mine.job_id).room is Room.LEASED
 
-    def test_p2_a_worker_that_stops_is_alive_until_it_left(self, queue):
+    @pytest.mark.parametrize("how", ["stopping", "quiet"])
+    def test_p2_a_worker_that_stops_or_is_quiet_is_alive_until_it_left(self, queue, how):
         worker = joined(queue)
         mine = push_and_claim(queue, worker)
-        assert queue.heartbeat(worker, WorkerReport(stopping=True))
+        assert queue.heartbeat(worker, WorkerReport(**{how: True}))
         assert queue.reclaim() == 0
         assert settle(queue, mine)
 

@@ -205,7 +205,7 @@ def test_p9_an_entry_of_garbage_is_thrown_away_and_the_others_are_recorded(queue
     assert client.hlen(key("unrecorded")) == 0
 
 
-def out_of_order(entries):
+def out_of_order(*_):
     raise OperationalError("the database is down")
 
 

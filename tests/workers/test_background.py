@@ -10,8 +10,9 @@ from itertools import pairwise
 import pytest
 from django.db import OperationalError
 
+from django_jobqueue.queues.base import WorkerReport
 from django_jobqueue.workers import background
-from django_jobqueue.workers.background import Flusher, Heartbeat
+from django_jobqueue.workers.background import Flusher, Heartbeat, Rhythm
 from tests.waiting import wait_until
 
 
@@ -35,13 +36,21 @@ class Often(Heartbeat):
     """A heartbeat on a lease of milliseconds."""
 
     def __init__(self, beat):
-        super().__init__(0.015, beat)
+        super().__init__(0.015, WorkerReport, lambda report: beat())
 
 
 def test_three_heartbeats_fit_in_a_lease_and_none_is_later_than_ten_seconds():
-    assert Heartbeat(30.0, lambda: None).interval == 10.0
-    assert Heartbeat(3.0, lambda: None).interval == 1.0
-    assert Heartbeat(3_600.0, lambda: None).interval == 10.0
+    assert [Rhythm(lease).pause for lease in (30.0, 3.0, 3_600.0)] == [10.0, 1.0, 10.0]
+    for lease in (30.0, 3.0, 3_600.0):  # it looks so often that it is not late for one
+        assert Heartbeat(lease, WorkerReport, lambda report: None).interval <= Rhythm(lease).pause / 4
+
+
+def test_news_are_told_at_once_and_the_rest_in_its_rhythm(started):
+    said, now = [], WorkerReport()
+    started(Heartbeat(3_600.0, lambda: now, said.append))
+    for now in (WorkerReport(), WorkerReport(quiet=True), WorkerReport(), WorkerReport(stopping=True, quiet=True)):
+        wait_until(lambda now=now: said and said[-1] is now, f"it is {now.state}")
+    assert [report.state for report in said] == ["running", "quiet", "running", "stopping"]
 
 
 def test_a_decision_never_waits_longer_than_the_flush_time():
@@ -86,7 +95,7 @@ def test_a_store_that_is_gone_is_not_asked_a_hundred_times_a_second(started, cap
 
 
 def test_a_heartbeat_that_failed_is_tried_again_long_before_the_next_one():
-    assert Heartbeat(30.0, lambda: None).interval > 3 * background.LONGEST_PAUSE
+    assert Rhythm(30.0).pause > 3 * background.LONGEST_PAUSE
 
 
 def test_stop_waits_for_what_is_under_way(started):

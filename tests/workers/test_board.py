@@ -37,10 +37,10 @@ def test_a_child_says_who_it_is_and_what_it_does(board):
     seat, worker = seated(board), uuid4()
     assert (seat.slot.worker, seat.slot.report, seat.slot.deadline) == (None, WorkerReport(), None)
     seat.join(worker)
-    seat.say(WorkerReport("shop.tasks.pay", 7, 2, 4_096, stopping=True))
+    seat.say(WorkerReport("shop.tasks.pay", 7, 2, 4_096, stopping=True, quiet=True))
     seat.watch(Deadline(12.5, worker, 3))
     assert seat.slot.worker == worker
-    assert seat.slot.report == WorkerReport("shop.tasks.pay", 7, 2, 4_096, stopping=True)
+    assert seat.slot.report == WorkerReport("shop.tasks.pay", 7, 2, 4_096, stopping=True, quiet=True)
     assert seat.slot.deadline == Deadline(12.5, worker, 3)
     seat.watch(None)
     seat.leave()

@@ -65,8 +65,8 @@ def test_ready_is_who_has_a_worker_in_every_store(board):
     assert (told(board).is_alive, told(board).is_ready, str(told(board))) == (True, True, "ready\n")
 
 
-@pytest.mark.parametrize("how", [{"alive_until": NOW - 0.1}, {"stopping": True}])
-def test_not_ready_is_whose_store_is_silent_and_who_stops(board, how):
+@pytest.mark.parametrize("how", [{"alive_until": NOW - 0.1}, {"stopping": True}, {"quiet": True}])
+def test_not_ready_is_whose_store_is_silent_and_who_stops_or_is_quiet(board, how):
     seat(board.slots[0])
     seat(board.slots[1], **how)
     health = told(board)

@@ -18,24 +18,19 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 on_most = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, REDIS])
 alone_or_not = pytest.mark.parametrize("processes", [0, 2], ids=["alone", "children"])
-HEARD_SECONDS = 4.0
-"""Orders are heard within two."""
+NEVER_SECONDS = 3.0
+"""Long enough for a child to be started, if there were to be one: it takes a quarter of a second."""
 
 
-def at_work(stage, count):
-    """The workers' rows, as soon as there are so many."""
-    rows = WorkerProcess.objects.using(stage.database).filter(store=stage.queue.store, state="running")
-    wait_until(lambda: rows.count() == count, f"{count} workers")
+def at_work(stage, count, state="running"):
+    """The workers' rows, as soon as so many are in this state."""
+    rows = WorkerProcess.objects.using(stage.database).filter(store=stage.queue.store, state=state)
+    wait_until(lambda: rows.count() == count, f"{count} workers are {state}")
     return list(rows)
 
 
 def give(stage, workers, word):
     return orders.give(stage.queue, [worker.pk for worker in workers], word)
-
-
-def let_it_be_heard():
-    heard = time.monotonic() + HEARD_SECONDS
-    wait_until(lambda: time.monotonic() > heard)
 
 
 def who_runs(stage, name, count=20):
@@ -62,7 +57,7 @@ def test_a_quiet_worker_finishes_its_job_takes_no_other_and_goes_on_when_told(cr
         parent.send_signal(signal.SIGUSR1)
     else:
         assert len(give(stage, workers, "quiet")) == len(workers)
-    let_it_be_heard()
+    at_work(stage, len(workers), "quiet")
     gate.touch()
     stage.wait_for("end", "slow")
     pids, rival = who_runs(stage, "during")
@@ -73,6 +68,7 @@ def test_a_quiet_worker_finishes_its_job_takes_no_other_and_goes_on_when_told(cr
         parent.send_signal(signal.SIGUSR2)
     else:
         give(stage, workers, "run")
+    at_work(stage, len(workers))
     stage.push(tasks.work, "after")
     assert stage.wait_for("end", "after")[0].pid in {ours, *(worker.pid for worker in workers)}
     code, _, err = terminate(parent)
@@ -94,7 +90,7 @@ def test_a_worker_that_was_told_to_stop_finishes_its_job_and_ends(crew, processe
     code, _, err = finish(parent)
     assert code == 0, err
     assert stage.outcomes() == {"completed": 1}
-    assert stage.workers("running", "stopping", "dead") == 0
+    assert stage.workers("running", "quiet", "stopping", "dead") == 0
 
 
 @on_most
@@ -103,7 +99,8 @@ def test_a_child_that_was_told_to_stop_is_not_replaced_and_the_other_works_on(cr
     sent_away, stays = at_work(stage, 2)
     give(stage, [sent_away], "stop")
     wait_until(lambda: stage.workers("running") == 1)
-    let_it_be_heard()  # long enough for another one, if there were to be one
+    moment = time.monotonic() + NEVER_SECONDS
+    wait_until(lambda: time.monotonic() > moment)
     assert [row.pk for row in at_work(stage, 1)] == [stays.pk]
     stage.push(tasks.work, "job")
     assert stage.wait_for("end", "job")[0].pid == stays.pid
@@ -117,12 +114,13 @@ def test_an_operator_may_let_a_worker_go_on_that_a_signal_made_quiet(crew):
     stage, parent = crew(processes=1)
     workers = at_work(stage, 1)
     parent.send_signal(signal.SIGUSR1)
-    let_it_be_heard()
+    at_work(stage, 1, "quiet")
     give(stage, workers, "run")
+    at_work(stage, 1)
     stage.push(tasks.work, "job")
     stage.wait_for("end", "job")
     parent.send_signal(signal.SIGUSR1)  # said again
-    let_it_be_heard()
+    at_work(stage, 1, "quiet")
     pids, rival = who_runs(stage, "later")
     assert pids == {rival}
     assert terminate(parent)[0] == 0
@@ -133,10 +131,10 @@ def test_a_quiet_worker_stops_like_any_other(crew):
     stage, parent = crew(processes=1)
     at_work(stage, 1)
     os.killpg(parent.pid, signal.SIGUSR1)  # the whole group hears it
-    let_it_be_heard()
+    at_work(stage, 1, "quiet")
     code, _, err = terminate(parent)
     assert code == 0, err
-    assert stage.workers("running", "stopping", "dead") == 0
+    assert stage.workers("running", "quiet", "stopping", "dead") == 0
 
 
 @pytest.mark.parametrize("alias", [SQLITE])

@@ -308,8 +308,12 @@ def test_a_child_that_is_killed_is_replaced_ever_more_slowly_and_the_other_works
     code, _, err = terminate(parent)  # while nobody serves that store
 
     assert code == 0, err
-    pauses = re.findall(rf"The worker of '{pair.other.alias}' was killed by SIGKILL; again in (\S+) s", err)
-    assert pauses == ["0.25", "0.50", "1.00", "1.00"]
+    ends = re.findall(rf"The worker of '{pair.other.alias}' was killed by SIGKILL(; again in \S+ s)?\.\n", err)
+    assert ends[:3] == ["; again in 0.25 s", "; again in 0.50 s", "; again in 1.00 s"]
+    assert ends[3:] in (
+        ["; again in 1.00 s"],
+        [""],
+    )  # reaped a moment before SIGTERM came, or with it: there is no more
     assert "The worker of 'default'" not in err
     assert {line.pid for line in pair.other.lines("end") if line.name.startswith("default")} == {untouched.pid}
 

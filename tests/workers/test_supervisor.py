@@ -280,6 +280,7 @@ def test_jobs_that_were_fetched_with_it_pay_nothing(crew):
     stage, parent = crew(lease=3_600.0, processes=1, conf=SOON | {"PREFETCH_SECONDS": 30})
     wait_until(lambda: stage.workers("running"), "it hears signals by now")
     os.kill(parent.pid, signal.SIGUSR1)
+    wait_until(lambda: stage.workers("quiet"), "it takes none alone")
     for n in range(5):  # so that it learns to fetch several at once
         stage.push(tasks.work, f"quick{n}")
     hog = stage.push(tasks.hog, "hog", 60, timeout=0.2, max_attempts=1)

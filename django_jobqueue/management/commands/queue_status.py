@@ -98,9 +98,8 @@ def _server_line(server: dict[str, Any]) -> str:
 
 
 def _workers(queue: Queue) -> list[dict[str, Any]]:
-    alive = (WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING)
-    working = WorkerProcess._default_manager.using(queue.database).filter(state__in=alive, store=queue.store)
-    rows = working.order_by("started_at")
+    alive = WorkerProcess._default_manager.using(queue.database).filter(state__in=WorkerProcess.ALIVE)
+    rows = alive.filter(store=queue.store).order_by("started_at")
     now = timezone.now()
     # Only a reclaim writes `dead`: until then a silent worker is known by its clock.
     return [dict(row, silent=row["expires_at"] < now) for row in rows.values(*_WORKER_FIELDS)]

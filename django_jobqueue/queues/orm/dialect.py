@@ -26,7 +26,7 @@ MAX_SMALLINT = 32_767
 MAX_INT = 2_147_483_647
 RECLAIM_LIMIT = 500
 FINAL = tuple(str(outcome) for outcome in JobHistory.FINAL)
-ALIVE = (str(WorkerProcess.State.RUNNING), str(WorkerProcess.State.STOPPING))
+ALIVE = tuple(map(str, WorkerProcess.ALIVE))
 
 
 class Dialect(Values):

@@ -85,7 +85,8 @@ ON CONFLICT DO NOTHING
 _CLAIM = f"""
 WITH line AS MATERIALIZED (
     SELECT job_id FROM {READY}
-    WHERE queue = %s AND EXISTS (SELECT 1 FROM {WORKERS} w WHERE w.id = %s AND w.state IN ('running', 'stopping'))
+    WHERE queue = %s
+      AND EXISTS (SELECT 1 FROM {WORKERS} w WHERE w.id = %s AND w.state IN ('running', 'quiet', 'stopping'))
     ORDER BY priority DESC, seq LIMIT %s FOR UPDATE OF {READY} SKIP LOCKED
 ), gone AS (
     DELETE FROM {READY} r USING line WHERE r.job_id = line.job_id

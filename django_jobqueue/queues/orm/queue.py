@@ -225,12 +225,11 @@ class OrmQueue(Queue):
     def heartbeat(self, worker: UUID, report: WorkerReport = WorkerReport()) -> bool:  # noqa: B008 (immutable)
         dialect = self._dialect()
         now = dialect.now()
-        state = WorkerProcess.State.STOPPING if report.stopping else WorkerProcess.State.RUNNING
         alive = WorkerProcess.objects.using(self.database).filter(id=worker, state__in=ALIVE)
         changed = alive.update(
             heartbeat_at=dialect.field_time(now),
             expires_at=dialect.field_time(now + timedelta(seconds=self.lease)),
-            state=state,
+            state=report.state,
             running=report.running,
             completed=report.completed,
             failed=report.failed,

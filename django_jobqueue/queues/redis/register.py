@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -14,8 +15,6 @@ from django_jobqueue.models import WorkerProcess
 from django_jobqueue.queues.base import WorkerIdentity, WorkerReport
 
 logger = logging.getLogger("django_jobqueue.queues")
-
-_ALIVE = (WorkerProcess.State.RUNNING, WorkerProcess.State.STOPPING)
 
 
 class Register:
@@ -36,7 +35,7 @@ class Register:
         values = {
             "heartbeat_at": now,
             "expires_at": now + self._lease,
-            "state": WorkerProcess.State.STOPPING if report.stopping else WorkerProcess.State.RUNNING,
+            "state": report.state,
             "running": report.running,
             "completed": report.completed,
             "failed": report.failed,
@@ -44,14 +43,14 @@ class Register:
         }
         try:
             if not self._rows().filter(id=worker).update(**values) and worker in self._mine:
-                self._create(self._mine[worker])
+                self._create(self._mine[worker], values)
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
     def leave(self, worker: UUID) -> None:
         self._mine.pop(worker, None)
         try:
-            gone = self._rows().filter(id=worker, state__in=_ALIVE)
+            gone = self._rows().filter(id=worker, state__in=WorkerProcess.ALIVE)
             gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=timezone.now(), running="")
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
@@ -60,20 +59,21 @@ class Register:
         """Mark one as dead that was seen to die."""
         self._mine.pop(worker, None)
         try:
-            self._rows().filter(id=worker, state__in=_ALIVE).update(state=WorkerProcess.State.DEAD)
+            self._rows().filter(id=worker, state__in=WorkerProcess.ALIVE).update(state=WorkerProcess.State.DEAD)
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
     def bury_silent(self) -> None:
         """Mark as dead whose lease has ended."""
         try:
-            silent = self._rows().filter(store=self._store, state__in=_ALIVE, expires_at__lt=timezone.now())
+            silent = self._rows().filter(
+                store=self._store, state__in=WorkerProcess.ALIVE, expires_at__lt=timezone.now()
+            )
             silent.update(state=WorkerProcess.State.DEAD)
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
-    def _create(self, worker: WorkerIdentity) -> None:
-        now = timezone.now()
+    def _create(self, worker: WorkerIdentity, values: dict[str, Any]) -> None:
         self._rows().create(
             id=worker.id,
             name=worker.name[:200],
@@ -82,9 +82,8 @@ class Register:
             queues=",".join(worker.queues),
             version=worker.version,
             store=self._store,
-            started_at=now,
-            heartbeat_at=now,
-            expires_at=now + self._lease,
+            started_at=values["heartbeat_at"],
+            **values,
         )
 
     def _rows(self) -> QuerySet[WorkerProcess]:
