@@ -29,8 +29,8 @@ class Books:
     acked: set[str] = field(default_factory=set)
     void: set[str] = field(default_factory=set)
     log: Log = field(default_factory=Log)
-    killed: dict[int, float] = field(default_factory=dict)
-    """Processes, and the moment before SIGKILL."""
+    killed: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By process number, the moments before SIGKILL: a long run sees numbers again."""
     history: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     effects: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """What atomic jobs have written: under which leases."""
@@ -49,7 +49,11 @@ class Books:
         for line in record.read_text().splitlines() if record.exists() else ():
             fault = json.loads(line)
             if "killed" in fault:
-                self.killed[fault["pid"]] = fault["killed"]
+                self.killed[fault["pid"]].append(fault["killed"])
+
+    def killed_after(self, pid: int, moment: float) -> float | None:
+        """When the process that had this number at the moment was killed; None: it was not."""
+        return min((one for one in self.killed.get(pid, ()) if one >= moment), default=None)
 
     def read_store(self, stage: Any, effects: Any) -> None:
         """`effects`: rows of (job, lease number)."""

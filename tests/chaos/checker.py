@@ -104,7 +104,10 @@ def _check_runs(verdict: Verdict, books: Books, job_id: str, runs: list[Executio
 
 def _end_of(books: Books, run: Execution) -> float:
     """What has no end was killed in the middle; of a process that nobody killed it may still go on."""
-    return run.end if run.end is not None else books.killed.get(run.pid, float("inf"))
+    if run.end is not None:
+        return run.end
+    killed = books.killed_after(run.pid, run.start)
+    return float("inf") if killed is None else killed
 
 
 def _was_over(books: Books, run: Execution, moment: float, lease: float) -> bool:
@@ -143,11 +146,12 @@ def _check_heartbeats(verdict: Verdict, books: Books) -> None:
 
 def recoveries(books: Books) -> tuple[list[float], list[float]]:
     """Seconds from the SIGKILL of a worker until a job that it held was in the line again, and until it ran again."""
-    pids = {run.worker: run.pid for runs in books.log.runs.values() for run in runs}
+    lives = {run.worker: run for runs in books.log.runs.values() for run in runs}
     back, again = [], []
     for job_id, rows in books.history.items():
         for row in rows:
-            killed = books.killed.get(pids.get(row.worker, 0))
+            life = lives.get(row.worker)
+            killed = books.killed_after(life.pid, life.start) if life else None
             if row.outcome != "lost" or killed is None or row.finished < killed:
                 continue
             back.append(row.finished - killed)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.log import LOG
 from tests.crash.ledger import acknowledged
 
 READY_SECONDS = 30.0
@@ -173,7 +174,11 @@ class Crew:
 
     def _orphans(self) -> list[int]:
         family = {pid for worker in self.workers for pid in worker.family}
-        return sorted(pid for pid in family if b"queue_work" in _command_of(pid))
+        return sorted(pid for pid in family if b"queue_work" in _said_at_start(pid, "cmdline") and self._is_ours(pid))
+
+    def _is_ours(self, pid: int) -> bool:
+        """A number may have gone to somebody else since: it is the log that tells."""
+        return os.fsencode(f"{LOG}={self.workers[0].env[LOG]}") in _said_at_start(pid, "environ").split(b"\0")
 
     def destroy(self) -> None:
         self._stop.set()
@@ -196,9 +201,9 @@ def _catches_term(pid: int) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def _command_of(pid: int) -> bytes:
-    """Empty for a process that is gone."""
+def _said_at_start(pid: int, what: str) -> bytes:
+    """The command line or the environment. Empty for a process that is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:
         return b""

@@ -15,8 +15,8 @@ from tests.chaos.log import LOG
 from tests.chaos.plan import AT_LEAST, Plan
 from tests.servers.rooms import make_directory
 
-SETTLE_SECONDS = 120.0
-"""After the last fault, for everything that is left."""
+STANDSTILL_SECONDS = 60.0
+"""After the last fault: how long the number of jobs that are left may stay the same."""
 GRACE = 30.0
 
 
@@ -141,13 +141,16 @@ class Run:
         while crew.is_producing:
             time.sleep(0.05)
         self.pushes_took = time.monotonic() - begun
-        begun = time.monotonic()
-        while not stage.is_settled():
-            self.settled_after = time.monotonic() - begun
-            if self.settled_after > SETTLE_SECONDS:
-                self.problems.append(f"{stage.live()} jobs have not ended after {SETTLE_SECONDS:.0f} s without faults")
-                return
+        begun = moved = time.monotonic()
+        left = stage.live()
+        while left:
             time.sleep(0.05)
+            before, left = left, stage.live()
+            now = time.monotonic()
+            self.settled_after, moved = now - begun, now if left < before else moved
+            if now - moved > STANDSTILL_SECONDS:
+                self.problems.append(f"{left} jobs are left, and none has ended for {STANDSTILL_SECONDS:.0f} s")
+                return
 
     def _check_rooms(self, stage: Any) -> None:
         from django_jobqueue.monitoring.fsck import check

@@ -27,7 +27,7 @@ def books():
     log = Log()
     log.runs["a"] = [run(end=None), run(2, 12.0, 12.5, "w2", 2)]
     log.beats.update({"w1": [9.0, 9.5], "w2": [11.0, 12.0]})
-    books = Books(kinds={"a": "work"}, acked={"a"}, log=log, killed={1: 10.2})
+    books = Books(kinds={"a": "work"}, acked={"a"}, log=log, killed={1: [10.2]})
     books.history["a"] = [row(outcome="lost", finished=11.9, result=""), row(2, finished=12.6, worker="w2")]
     return books
 
@@ -171,9 +171,20 @@ def test_two_executions_after_the_lease_are_no_overlap(books):
 
 def test_recovery_is_counted_from_the_kill(books):
     assert recoveries(books) == ([pytest.approx(1.7)], [pytest.approx(1.8)])
-    books.killed[1] = 11.95  # it was lost before, frozen
+    books.killed[1] = [11.95]  # it was lost before, frozen
     assert recoveries(books) == ([], [])
 
 
 def test_work_after_an_outage(books):
     assert resumptions(books, [(11.0, 12.1), (20.0, 21.0)]) == [pytest.approx(0.4)]
+
+
+def test_a_process_number_that_is_used_again(books):
+    """The second process of that number was killed much later: the first one was dead before its job ran again."""
+    books.log.beats["w1"] = [9.5, 11.5]
+    assert zeros(books) == set()
+    books.killed[1].append(100.0)
+    assert zeros(books) == set()
+    assert recoveries(books) == ([pytest.approx(1.7)], [pytest.approx(1.8)])
+    books.killed[1] = [100.0]
+    assert zeros(books) == {"overlap"}
