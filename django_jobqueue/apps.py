@@ -19,3 +19,4 @@ class JobQueueConfig(AppConfig):
 
         autodiscover_modules("tasks", "jobs")
         register_loaded_tasks()
+        autodiscover_modules("schedules")  # of tasks that are known by now

@@ -47,6 +47,8 @@ class Conf:
     """Hashes of the tokens of workers, as text or as `{"hash": …, "queues": […]}`. Empty: a worker needs none."""
     AUTOSCALE_TARGET: float = 10.0
     """How long jobs should wait at most: what `queue_work --autoscale` works for."""
+    SCHEDULES: Mapping[str, Any] = field(default_factory=dict)
+    """Schedules by their names. What an entry may be: `scheduling.declared`."""
 
 
 _POSITIVE = {
@@ -110,6 +112,8 @@ def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
         return [] if value is None else _no_number(where, value, (int, float))
     if key == "QUEUES":
         return _wrong_queues(where, value)
+    if key == "SCHEDULES":  # what is in it needs the tasks to be judged: see `checks.schedules`
+        return [] if isinstance(value, Mapping) else [f"{where} must be a dictionary, not {type(value).__name__}."]
     if key == "WORKER_TOKENS":
         return _wrong_tokens(where, value)
     if isinstance(default, bool):

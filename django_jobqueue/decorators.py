@@ -7,7 +7,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from types import ModuleType
@@ -25,6 +25,7 @@ from django_jobqueue.jobs.payload import MAX_DELAY_SECONDS
 from django_jobqueue.jobs.priority import parse_priority
 from django_jobqueue.jobs.registry import MAX_NAME_LENGTH, TaskDefinition, is_registered, lookup, register
 from django_jobqueue.jobs.retry import RetryStrategy
+from django_jobqueue.jobs.schedule import Schedule
 from django_jobqueue.lifecycle.policy import retry_strategy
 
 
@@ -34,7 +35,7 @@ class JobTask(BaseTask):
 
     `retry` None means the project's default, `timeout` is in seconds, `registry_name` is the name stored with its jobs
     (its module path unless given). `atomic`: what it writes and its completion are one transaction. `on_crash` says
-    what becomes of a job whose worker died: "retry", within the crash budget, or "dead".
+    what becomes of a job whose worker died: "retry", within the crash budget, or "dead". `schedule`: see `task`.
     """
 
     retry: RetryStrategy | None = None
@@ -44,6 +45,7 @@ class JobTask(BaseTask):
     concurrency_key: str = ""
     atomic: bool = False
     on_crash: str = "retry"
+    schedule: Schedule | Mapping[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "priority", _priority(self.priority))
@@ -56,6 +58,10 @@ class JobTask(BaseTask):
             raise InvalidTask(f"on_crash must be one of {', '.join(_CRASH_BUDGETS)}, not {self.on_crash!r}")
         if self.atomic:
             _check_atomic(self)
+        if not (self.schedule is None or isinstance(self.schedule, Schedule | Mapping)):
+            raise InvalidTask(
+                f"schedule must be cron(…), every(…), at(…), manual() or a dictionary, not {self.schedule!r:.60}"
+            )
         if len(self.stored_name) > MAX_NAME_LENGTH:
             raise InvalidTask(f"the name of a task may have {MAX_NAME_LENGTH} characters: {self.stored_name[:300]}")
         if not is_registered(self.stored_name) or lookup(self.stored_name).func is not self.func:
@@ -198,6 +204,7 @@ def task(
     atomic: bool = False,
     on_crash: str = "retry",
     name: str = "",
+    schedule: Schedule | Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Any:
     """Make a module-level function a task, on every supported Django.
@@ -205,6 +212,8 @@ def task(
     `retry` says whether and when a failed job runs again, `timeout` is in seconds, `name` is what is stored with its
     jobs: give one and the function may be moved without losing jobs. `atomic`: what the job writes to the database of
     its backend and its completion are one transaction. `on_crash="dead"`: a job whose worker died does not run again.
+    `schedule` is when it runs by itself, or a dictionary with that as its "schedule" and the other keys of an entry of
+    `JOBQUEUE["SCHEDULES"]`.
     `more` is for the fields of a task class of your own. Raises `InvalidTask` for what can't be run.
     """
     if "run_after" in more:
@@ -225,6 +234,7 @@ def task(
             atomic=atomic,
             on_crash=on_crash,
             registry_name=name,
+            schedule=schedule,
             **more,
         )
         register(definition_of(made))  # also when the same function was decorated before, with another policy
@@ -272,6 +282,7 @@ class Job:
         atomic: bool = False,
         on_crash: str = "retry",
         name: str = "",
+        schedule: Schedule | Mapping[str, Any] | None = None,
         abstract: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -291,6 +302,7 @@ class Job:
             atomic=atomic,
             on_crash=on_crash,
             registry_name=name,
+            schedule=schedule,
         )
         cls.func = staticmethod(cls.job_task.func)
 

@@ -43,6 +43,10 @@ POINTS = {
     "outbox.before_commit": "the jobs for Redis are in the tables, their transaction is open",
     "outbox.committed": "the transaction is committed, Redis knows nothing",
     "outbox.delivered": "the jobs are in Redis, the tables have them too",
+    "tick.taken": "schedules that are due are locked, nothing is written",
+    "tick.pushed": "their jobs are written, the next ticks are not",
+    "tick.before_commit": "the next ticks are written, too",
+    "tick.committed": "the jobs are in the line, the scheduler does not know",
     "revive.before_commit": "dead letters are deleted, their jobs are written",
     "revive.committed": "the jobs are in the line, the operator has no answer",
 }

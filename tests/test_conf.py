@@ -50,7 +50,7 @@ def test_the_defaults_are_without_problems():
 
 
 def test_every_number_is_tested_here():
-    others = {"RETRY", "NOTIFY", "QUEUES", "WORKER_TOKENS"}
+    others = {"RETRY", "NOTIFY", "QUEUES", "WORKER_TOKENS", "SCHEDULES"}
     assert {field.name for field in fields(Conf)} == {*WHOLE, *SECONDS, *others}
 
 

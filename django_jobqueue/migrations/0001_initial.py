@@ -276,6 +276,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'schedule',
                 'verbose_name_plural': 'schedules',
                 'db_table': 'jobqueue_recurring_jobs',
+                'permissions': [('trigger_recurringjob', 'Can run a schedule now'), ('pause_recurringjob', 'Can pause and resume schedules')],
                 'indexes': [models.Index(fields=['due_at'], name='jobqueue_recurring_due')],
             },
         ),

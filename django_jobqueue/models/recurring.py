@@ -67,6 +67,10 @@ class RecurringJob(models.Model):
         db_table = "jobqueue_recurring_jobs"
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
+        permissions = [
+            ("trigger_recurringjob", _("Can run a schedule now")),
+            ("pause_recurringjob", _("Can pause and resume schedules")),
+        ]
         indexes = [models.Index(fields=["due_at"], name="jobqueue_recurring_due")]
 
     def __str__(self) -> str:

@@ -240,6 +240,10 @@ class Queue(ABC):
     def find(self, job_id: UUID) -> JobSnapshot | None:
         """A live job, wherever it is; None when it is over or unknown."""
 
+    def alive(self, *job_ids: UUID) -> set[UUID]:
+        """Which of these live: wait or run, wherever they are."""
+        return {job_id for job_id in job_ids if self.find(job_id) is not None}
+
     def finished(self, job_id: UUID) -> Any:
         """The last execution of a job that is over and that the tables don't know, or don't know yet; else None.
 

@@ -7,7 +7,7 @@ two transactions lock rows in the same order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -49,6 +49,13 @@ class Dialect(Values):
         """What surrounds a push of one piece: a transaction, unless the database needs none."""
         return self.transaction()
 
+    def given_up_when_frozen(self, seconds: int) -> AbstractContextManager[None]:
+        """Inside, in a transaction: the database ends it when it has waited so long for the next statement, if it can.
+
+        Not in somebody else's transaction, who may have reasons to be slow.
+        """
+        return nullcontext()
+
     def is_deadlock(self, error: Exception) -> bool:
         """Whether the database gave up this transaction so that another could go on; trying again is right."""
         return False
@@ -63,6 +70,12 @@ class Dialect(Values):
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
             return list(cursor.fetchall())
+
+    def update_rows(self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows by their key, which is the last column. `columns` gives each column's type on PostgreSQL."""
+        *names, key = columns
+        assignments = ", ".join(f"{name} = %s" for name in names)
+        self.insert_many(f"UPDATE {table} SET {assignments} WHERE {key} = %s", rows)
 
     def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         if rows:

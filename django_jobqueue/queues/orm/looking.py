@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobLock, JobPriority
 from django_jobqueue.queues.base import JobSnapshot, Page, QueueStats, Room
 from django_jobqueue.queues.orm.dialect import Dialect
-from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, marks
 
 PAGE = 2_000
 
@@ -31,6 +31,14 @@ def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
     if not rows or rows[0][10] == DelayedJob.Reason.OUTBOX:
         return None
     return _snapshot(dialect, job_id, rows[0])
+
+
+def alive(dialect: Dialect, job_ids: Iterable[UUID]) -> set[UUID]:
+    found: set[UUID] = set()
+    for piece in dialect.chunks(job_ids):
+        rows = dialect.rows(f"SELECT id FROM {JOBS} WHERE id IN ({marks(len(piece))})", piece)
+        found.update(dialect.from_id(row[0]) for row in rows)
+    return found
 
 
 def peek(dialect: Dialect, queue: str) -> JobSnapshot | None:

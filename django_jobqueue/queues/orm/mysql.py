@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+from django.db import Error
 
 from django_jobqueue.queues.orm.dialect import Dialect
 
@@ -25,6 +29,22 @@ class MySQLDialect(Dialect):
         if value is None:
             return None
         return str(value) if self.connection.features.has_native_uuid_field else value.hex
+
+    @contextmanager
+    def given_up_when_frozen(self, seconds: int) -> Iterator[None]:
+        """MariaDB can; it knows the limit of a session only, so it is put back. When that fails the connection is gone,
+        or the transaction is: Django closes it or the next one sets the limit again.
+        """
+        if not self.connection.mysql_is_mariadb or self.connection.savepoint_ids:
+            yield
+            return
+        before = self.rows("SELECT @@idle_transaction_timeout")[0][0]
+        self.execute(f"SET SESSION idle_transaction_timeout = {int(seconds)}")
+        try:
+            yield
+        finally:
+            with suppress(Error):
+                self.execute(f"SET SESSION idle_transaction_timeout = {int(before)}")
 
     def is_deadlock(self, error: Exception) -> bool:
         return bool(error.args) and error.args[0] in (_DEADLOCK, _LOCK_WAIT_TIMEOUT)

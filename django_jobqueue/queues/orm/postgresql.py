@@ -6,7 +6,7 @@ of a few hundred values are not rendered into text first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -135,6 +135,21 @@ class PostgreSQLDialect(Dialect):
 
     def is_deadlock(self, error: Exception) -> bool:
         return isinstance(error.__cause__, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
+
+    def given_up_when_frozen(self, seconds: int) -> AbstractContextManager[None]:
+        if not self.connection.savepoint_ids:
+            self.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{int(seconds)}s'")
+        return nullcontext()
+
+    def update_rows(self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> None:
+        *names, key = columns
+        assignments = ", ".join(f"{name} = v.{name}" for name in names)
+        arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
+        self.fast(
+            f"UPDATE {table} t SET {assignments} FROM unnest({arrays}) AS v ({', '.join(columns)}) "
+            f"WHERE t.{key} = v.{key}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
 
     def now(self) -> datetime:
         return self.from_time(self.rows("SELECT clock_timestamp()")[0][0])

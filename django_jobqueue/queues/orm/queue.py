@@ -186,6 +186,9 @@ class OrmQueue(Queue):
     def find(self, job_id: UUID) -> JobSnapshot | None:
         return looking.find(self._dialect(), job_id)
 
+    def alive(self, *job_ids: UUID) -> set[UUID]:
+        return looking.alive(self._dialect(), job_ids)
+
     def peek(self, queue: str = "default") -> JobSnapshot | None:
         return looking.peek(self._dialect(), queue)
 

@@ -1,0 +1,46 @@
+"""`manage.py scheduler_run`: turn schedules into jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import InterfaceError, OperationalError
+
+from django_jobqueue.management.arguments import add_backend_or_all, answers_from, queues_of
+from django_jobqueue.scheduling.running import Until, databases_of
+from django_jobqueue.scheduling.scheduler import Scheduler
+
+
+class Command(BaseCommand):
+    help = (
+        "Push the jobs of schedules when they are due, until told to stop (SIGTERM or Ctrl-C). May run any number of "
+        "times, here and on other hosts: each tick becomes one job."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_backend_or_all(parser)
+        parser.add_argument("--once", action="store_true", help="Do what is due now, and stop.")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with Until() as self.until:  # before the system checks, which take a while
+            return super().execute(*args, **options)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for."""
+        try:
+            super().check(*args, **options)
+        except (OperationalError, InterfaceError) as error:
+            self.stderr.write(self.style.WARNING(f"System checks could not ask their database: {error}"))
+
+    def handle(self, **options: Any) -> None:
+        queues = queues_of(options["backend"])
+        schedulers = [Scheduler(database) for database in databases_of(queues)]
+        if options["once"]:
+            with answers_from(queues[0]):
+                self.until.drain(schedulers)
+        else:
+            self.until.run(schedulers)
+        if options["verbosity"] > 0:
+            for one in schedulers:
+                self.stdout.write(f"{one.database}: {one.dispatched} dispatched, {one.failed} failed")

@@ -1,0 +1,59 @@
+"""Fixtures of the tests of the scheduler: a database, rows in it, and ticks at moments of the test's own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_jobqueue.jobs.schedule import every
+from django_jobqueue.models import DelayedJob, Job, RecurringJob
+from django_jobqueue.scheduling.edits import plan
+from django_jobqueue.scheduling.tick import tick
+
+EIGHT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+"""A moment long ago, so that nothing here is early by the store's own clock."""
+
+
+class Rows:
+    """The schedules of one database, made at a moment and looked at later."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+
+    def make(self, name: str = "hourly", schedule: Any = None, at: datetime = EIGHT, **values: Any) -> RecurringJob:
+        """A schedule that was made at `at`; each hour, if nothing else is said."""
+        when = schedule or every(hours=1)
+        fields = {"kind": when.kind, "expression": when.expression, "timezone": when.timezone}
+        row = RecurringJob(**{"name": name, "task": "tests.testapp.tasks.noop", **fields, **values})
+        plan(row, at)
+        row.save(using=self.database)
+        return row
+
+    def get(self, name: str = "hourly") -> RecurringJob:
+        return RecurringJob.objects.using(self.database).get(name=name)
+
+    def tick(self, moment: datetime, **options: Any) -> Any:
+        return tick(self.database, now=moment, **options)
+
+    def tick_all(self, moment: datetime) -> list[Any]:
+        outcomes: list[Any] = []
+        while more := self.tick(moment).outcomes:
+            outcomes += more
+        return outcomes
+
+    def jobs(self) -> list[Job]:
+        return list(Job.objects.using(self.database).order_by("created_at", "pk"))
+
+    def due_jobs(self) -> dict[Any, datetime]:
+        return dict(DelayedJob.objects.using(self.database).values_list("job_id", "due_at"))
+
+
+@pytest.fixture
+def rows(db: None) -> Rows:
+    return Rows("default")
+
+
+def hours(count: float) -> datetime:
+    return EIGHT + timedelta(hours=count)
