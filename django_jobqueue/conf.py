@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from difflib import get_close_matches
 from functools import lru_cache
 from math import inf
@@ -49,6 +50,10 @@ class Conf:
     """How long jobs should wait at most: what `queue_work --autoscale` works for."""
     SCHEDULES: Mapping[str, Any] = field(default_factory=dict)
     """Schedules by their names. What an entry may be: `scheduling.declared`."""
+    KEEP_HISTORY: float | timedelta | None = 7_776_000
+    """How old the history gets before a scheduler deletes it. None: nothing deletes it by itself."""
+    KEEP_DEAD_LETTERS: float | timedelta | None = None
+    """The same for dead letters. They leave no trace, so nobody but the project decides that."""
 
 
 _POSITIVE = {
@@ -110,6 +115,8 @@ def _wrong_value(key: str, value: Any, default: Any) -> list[str]:
         return [] if value is None else _no_strategy(where, value)
     if key == "TIMEOUT":
         return [] if value is None else _no_number(where, value, (int, float))
+    if key in ("KEEP_HISTORY", "KEEP_DEAD_LETTERS"):
+        return _no_span(where, value)
     if key == "QUEUES":
         return _wrong_queues(where, value)
     if key == "SCHEDULES":  # what is in it needs the tasks to be judged: see `checks.schedules`
@@ -185,6 +192,15 @@ def _no_number(where: str, value: Any, kinds: tuple[type, ...], positive: bool =
     if positive and not 0 < number < inf:
         return [f"{where} must be greater than zero, and finite, not {value!r}."]
     return []
+
+
+def _no_span(where: str, value: Any) -> list[str]:
+    """Seconds or a timedelta; None for ever."""
+    if value is None or (isinstance(value, timedelta) and value > timedelta(0)):
+        return []
+    if isinstance(value, timedelta):
+        return [f"{where} must be greater than zero, not {value!r}."]
+    return _no_number(where, value, (int, float))
 
 
 def unknown_key(where: str, key: Any, known: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
 
 import pytest
 from django.test import override_settings
@@ -50,11 +51,18 @@ def test_the_defaults_are_without_problems():
 
 
 def test_every_number_is_tested_here():
-    others = {"RETRY", "NOTIFY", "QUEUES", "WORKER_TOKENS", "SCHEDULES"}
+    others = {"RETRY", "NOTIFY", "QUEUES", "WORKER_TOKENS", "KEEP_HISTORY", "KEEP_DEAD_LETTERS", "SCHEDULES"}
     assert {field.name for field in fields(Conf)} == {*WHOLE, *SECONDS, *others}
 
 
 class TestProblems:
+    @pytest.mark.parametrize("key", ["KEEP_HISTORY", "KEEP_DEAD_LETTERS"])
+    def test_an_age_is_seconds_or_a_span_or_none(self, key):
+        assert [problems({key: value}) for value in (None, 60, 0.5, timedelta(days=30))] == [[]] * 4
+        for value in (0, -1, timedelta(0), "30d", True):
+            (said,) = problems({key: value})
+            assert said.startswith(f"JOBQUEUE['{key}'] must be ")
+
     def test_an_unknown_key_suggests_the_one_that_was_meant(self):
         assert problems({"CRASH_BUGDET": 3}) == [
             "JOBQUEUE has no key 'CRASH_BUGDET'. Did you mean 'CRASH_BUDGET'?",

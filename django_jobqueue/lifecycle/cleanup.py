@@ -8,6 +8,7 @@ queue's `store`, empty for the jobs of the database itself.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -21,14 +22,23 @@ _FOR_EVER = timedelta(days=36_525)
 """Further back than any row, and not yet where dates end."""
 
 
-def prune_history(using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None) -> int:
-    """Delete what finished longer ago than that; how many rows. An id that is forgotten could be pushed again."""
-    return _prune(_rows(JobHistory, using, store), "finished_at", _cutoff(older_than), batch)
+def prune_history(
+    using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None, batches: int | None = None
+) -> int:
+    """Delete what finished longer ago than that; how many rows. An id that is forgotten could be pushed again.
+
+    With `batches` it ends after so many, whatever is left.
+    """
+    return _prune(_rows(JobHistory, using, store), "finished_at", _cutoff(older_than), batch, batches)
 
 
-def prune_dead_letters(using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None) -> int:
-    """Delete dead letters that died longer ago than that, without a trace. Nothing does this by itself."""
-    return _prune(_rows(DeadLetterJob, using, store), "failed_at", _cutoff(older_than), batch)
+def prune_dead_letters(
+    using: str, older_than: timedelta, batch: int = BATCH, store: str | None = None, batches: int | None = None
+) -> int:
+    """Delete dead letters that died longer ago than that, without a trace. Only when `KEEP_DEAD_LETTERS` says so does
+    anything do this by itself. `batches` as for `prune_history`.
+    """
+    return _prune(_rows(DeadLetterJob, using, store), "failed_at", _cutoff(older_than), batch, batches)
 
 
 def prune_workers(
@@ -53,11 +63,14 @@ def _cutoff(older_than: timedelta) -> datetime:
     return timezone.now() - min(older_than, _FOR_EVER)
 
 
-def _prune(rows: QuerySet[Any], column: str, cutoff: datetime, batch: int) -> int:
+def _prune(rows: QuerySet[Any], column: str, cutoff: datetime, batch: int, batches: int | None = None) -> int:
     """Delete in batches by primary key, oldest first. Each batch asks again, so what came back to life stays."""
     old = rows.filter(**{f"{column}__lt": cutoff})
     removed = 0
-    while ids := list(old.order_by(column).values_list("pk", flat=True)[:batch]):
+    for _ in count() if batches is None else range(batches):
+        ids = list(old.order_by(column).values_list("pk", flat=True)[:batch])
+        if not ids:
+            break
         deleted, _ = old.filter(pk__in=ids).delete()
         removed += deleted
     return removed

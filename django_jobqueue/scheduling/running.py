@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Self
 
 from django_jobqueue.queues.base import Queue
+from django_jobqueue.scheduling.chore_runner import ChoreRunner
 from django_jobqueue.scheduling.scheduler import Scheduler, SchedulerThread
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -20,9 +21,14 @@ def databases_of(queues: Sequence[Queue]) -> list[str]:
     return list(dict.fromkeys(queue.database for queue in queues))
 
 
+def scheduler_of(database: str) -> Scheduler:
+    """A scheduler with its chores."""
+    return Scheduler(database, ChoreRunner(database))
+
+
 def scheduler_thread(database: str) -> SchedulerThread:
     """A scheduler to run beside something else: `start()` and `stop()` it."""
-    return SchedulerThread(Scheduler(database))
+    return SchedulerThread(scheduler_of(database))
 
 
 class Until:

@@ -8,8 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from django_jobqueue.management.arguments import add_backend_or_all, answers_from, queues_of
-from django_jobqueue.scheduling.running import Until, databases_of
-from django_jobqueue.scheduling.scheduler import Scheduler
+from django_jobqueue.scheduling.running import Until, databases_of, scheduler_of
 
 
 class Command(BaseCommand):
@@ -35,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         queues = queues_of(options["backend"])
-        schedulers = [Scheduler(database) for database in databases_of(queues)]
+        schedulers = [scheduler_of(database) for database in databases_of(queues)]
         if options["once"]:
             with answers_from(queues[0]):
                 self.until.drain(schedulers)
