@@ -91,6 +91,10 @@ class JobNotFound(JobQueueError, LookupError):
     """No such job, or it is not in the place where the action would apply."""
 
 
+class ScheduleNotFound(JobQueueError, LookupError):
+    """No schedule of this name, in this database."""
+
+
 class JobTimeout(BaseException):
     """Raised in a job that has run for its `timeout`. The job may clean up; then it should end.
 
