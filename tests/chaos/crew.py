@@ -90,9 +90,11 @@ class Worker(Actor):
 
 
 class Producer(Actor):
-    def __init__(self, name: str, directory: Path, env: dict[str, str], alias: str, jobs: int, rate: float) -> None:
+    def __init__(
+        self, name: str, directory: Path, env: dict[str, str], alias: str, jobs: int, rate: float, over: Path
+    ) -> None:
         super().__init__(name, directory, env)
-        self.alias, self.jobs, self.rate = alias, jobs, rate
+        self.alias, self.jobs, self.rate, self.over = alias, jobs, rate, over
         self.lives = 0
 
     @property
@@ -103,8 +105,8 @@ class Producer(Actor):
         left = self.jobs - len(acknowledged(self.ledger))
         self.lives += 1
         seed = f"{self.name}-{self.lives}-{self.env['JOBQUEUE_CHAOS_SEED']}"
-        what = [self.alias, str(self.ledger), str(left), str(self.rate), seed]
-        return ["tests.chaos.producer", *what] if left > 0 else None
+        what = [self.alias, str(self.ledger), str(left), str(self.rate), seed, str(self.over)]
+        return ["tests.chaos.producer", *what] if left > 0 or not self.over.exists() else None
 
 
 class Crew:

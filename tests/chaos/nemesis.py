@@ -44,12 +44,12 @@ class Target(NamedTuple):
 
 
 class Nemesis:
-    def __init__(self, plan: Plan, store: Store, crew: Crew, log: Path, record: Path) -> None:
+    def __init__(self, plan: Plan, store: Store, crew: Crew, log: Path, record: Path, over: Path) -> None:
         self.plan, self.store, self.crew = plan, store, crew
         self.landed: Counter[str] = Counter()
         self.outages: list[tuple[float, float]] = []
         """When the store was away for all: from, to."""
-        self._log, self._record = log, record
+        self._log, self._record, self.over = log, record, over
         self._rng = random.Random(plan.seed + 1)
         self._later: list[threading.Timer] = []
         self._seen: set[int] = set()
@@ -64,6 +64,7 @@ class Nemesis:
             if number % 100 == 0:
                 say(f"{number} faults")
             time.sleep(max(0.0, self._rng.uniform(0.5, 1.5) * self.plan.pace - (time.monotonic() - begun)))
+        self.over.touch()
         for timer in self._later:
             timer.join()
 

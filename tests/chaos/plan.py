@@ -51,6 +51,7 @@ AT_LEAST = 2
 class Plan:
     store: str
     jobs: int = 3_000
+    """At least: there is work as long as there are faults."""
     faults: int = 50
     seed: int = 1
     workers: tuple[int, ...] = (2, 2, 0)
@@ -62,7 +63,7 @@ class Plan:
 
     @property
     def rate(self) -> float:
-        """Jobs per second and producer, so that there is work as long as there are faults."""
+        """Jobs per second and producer: a little faster than the faults, which end the run."""
         return self.jobs / self.producers / (self.faults * self.pace * 1.2)
 
     def schedule(self) -> list[str]:

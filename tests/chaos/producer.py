@@ -1,4 +1,7 @@
-"""A producer: `python -m tests.chaos.producer ALIAS LEDGER COUNT RATE SEED`.
+"""A producer: `python -m tests.chaos.producer ALIAS LEDGER COUNT RATE SEED OVER`.
+
+It makes so many jobs, and goes on until the file OVER says that there are no more faults: on a slow machine, too, there
+is work as long as something is to be broken.
 
 Whatever the store answers, it repeats a push with the same ids until it is told that the jobs are stored, as a careful
 caller would. Some pushes are made in a transaction, and some of these are rolled back on purpose: `void`.
@@ -34,10 +37,10 @@ class RolledBack(Exception):
     """Raised to end a transaction."""
 
 
-def produce(alias: str, ledger: str, count: str, rate: str, seed: str) -> None:
+def produce(alias: str, ledger: str, count: str, rate: str, seed: str, over: str) -> None:
     rng, queue, begun, made = random.Random(seed), get_queue(alias), time.monotonic(), 0
-    while made < int(count):
-        batch = [payload(rng, queue) for _ in range(min(rng.randint(1, LARGEST_BATCH), int(count) - made))]
+    while made < int(count) or not Path(over).exists():
+        batch = [payload(rng, queue) for _ in range(rng.randint(1, LARGEST_BATCH))]
         in_transaction = rng.random() < IN_TRANSACTION
         is_void = in_transaction and rng.random() < ROLLED_BACK
         write_durably(Path(ledger), *(f"intent {job.id} {job.task.rpartition('.')[2]}" for job in batch))

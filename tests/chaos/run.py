@@ -58,7 +58,7 @@ class Run:
 
         stage, begun = self._open_stage(), time.monotonic()
         crew = self._crew(stage)
-        nemesis = Nemesis(self.plan, self.store, crew, self.log, self.files / "nemesis.json")
+        nemesis = Nemesis(self.plan, self.store, crew, self.log, self.files / "nemesis.json", self.over)
         try:
             crew.start()
             nemesis.run(self._say)
@@ -99,6 +99,11 @@ class Run:
     def log(self) -> Path:
         return self.files / "log"
 
+    @property
+    def over(self) -> Path:
+        """The file that says that there are no more faults."""
+        return self.files / "over"
+
     def _say(self, words: str) -> None:
         print(f"{self.plan.store}: {words}", file=sys.stderr, flush=True)
 
@@ -130,7 +135,7 @@ class Run:
         share = -(-plan.jobs // plan.producers)
         return Crew(
             [Worker(f"worker{n}", self.files, env, alias, count) for n, count in enumerate(plan.workers)],
-            [Producer(f"producer{n}", self.files, env, alias, share, plan.rate) for n in range(plan.producers)],
+            [Producer(f"producer{n}", self.files, env, alias, share, plan.rate, self.over) for n in range(plan.producers)],
         )
 
     def _wait_for_the_end(self, crew: Any, stage: Any) -> None:
