@@ -132,10 +132,10 @@ class Run:
 
         plan, alias = self.plan, self.store.alias
         env = stage.env | {"JOBQUEUE_TEST_CONF": json.dumps({"SHUTDOWN_GRACE": 5})}
-        share = -(-plan.jobs // plan.producers)
+        share, over = -(-plan.jobs // plan.producers), self.over
         return Crew(
             [Worker(f"worker{n}", self.files, env, alias, count) for n, count in enumerate(plan.workers)],
-            [Producer(f"producer{n}", self.files, env, alias, share, plan.rate, self.over) for n in range(plan.producers)],
+            [Producer(f"producer{n}", self.files, env, alias, share, plan.rate, over) for n in range(plan.producers)],
         )
 
     def _wait_for_the_end(self, crew: Any, stage: Any) -> None:
