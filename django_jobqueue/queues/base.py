@@ -8,7 +8,7 @@ where it was going, never in both and never in none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -320,8 +320,10 @@ class Queue(ABC):
         return 0
 
     @abstractmethod
-    def declare_dead(self, worker: UUID) -> int:
+    def declare_dead(self, worker: UUID, innocent: Collection[UUID] = ()) -> int:
         """The worker is proved dead: do at once what `reclaim` would do when its lease ends. Gives the jobs moved.
+
+        `innocent`: jobs that it had surely not started. They go back to their places, and no crash is counted.
 
         May be repeated: a lease is taken once. A worker that lives after all is fenced: its heartbeat is False, its
         settlements of what was taken change nothing, and it gets no more jobs. What another transaction is moving at

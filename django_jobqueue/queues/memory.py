@@ -6,7 +6,7 @@ History and dead letters are plain values here, under the names their tables use
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -308,13 +308,16 @@ class MemoryQueue(Queue):
         with self._changed:
             return self._promote()
 
-    def declare_dead(self, worker: UUID) -> int:
+    def declare_dead(self, worker: UUID, innocent: Collection[UUID] = ()) -> int:
         with self._changed:
             if worker in self.workers:
                 self.workers[worker].alive = False
             lost = self._held_by(worker)
             for job in lost:
-                self._lose(job)
+                if job.payload.id in innocent and job.kill is None:
+                    self._release(job)
+                else:
+                    self._lose(job)
             return len(lost)
 
     def leases(self, worker: UUID) -> list[Reservation]:

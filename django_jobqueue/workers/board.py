@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django_jobqueue.queues.base import WorkerReport
 from django_jobqueue.workers.blocks import WORD, Block
+from django_jobqueue.workers.hand import Hand
 
 _RUNNING_BYTES = 256
 _NOBODY = UUID(int=0)
@@ -75,7 +76,7 @@ _WISH, _HEART_BEAT_AT = range(2)
 _HEAD_WORDS = 2
 _LIFE, _ENDED, _PID, _FINISHING, _ALIVE_UNTIL, _BURIED, _COMMAND, _RETIRED, _ATTENTION, _DOOMED = range(10)
 _SLOT_WORDS = 10
-_SLOT_BYTES = _SLOT_WORDS * WORD + sum(map(Block.size, _BLOCKS))
+_SLOT_BYTES = _SLOT_WORDS * WORD + sum(map(Block.size, _BLOCKS)) + Hand.SIZE
 
 
 class Slot:
@@ -91,6 +92,8 @@ class Slot:
             blocks.append(Block(memory, start, layout))
             start += Block.size(layout)
         self._ending, self._member, self._report, self._deadline, self._dead = blocks
+        self.hand = Hand(memory, start)
+        """Written by the child: what it has fetched and not started."""
 
     # -- the parent writes -------------------------------------------------------------------------------------------
 
@@ -241,6 +244,7 @@ class Seat:
 
     def join(self, worker: UUID) -> None:
         """From here on the heart keeps this worker alive, and has it declared dead when this process is."""
+        self.slot.hand.clear()
         self.slot._member.write(self.life, worker.bytes)
 
     def leave(self) -> None:

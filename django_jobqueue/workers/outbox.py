@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.queues.base import Reservation, Settlement
 from django_jobqueue.workers.atomically import Stored
+from django_jobqueue.workers.hand import Hand
 
 
 class Held(NamedTuple):
@@ -24,9 +25,13 @@ class Held(NamedTuple):
 
 
 class Outbox:
-    """Jobs waiting to be started, those that run, and settlements waiting to be stored."""
+    """Jobs waiting to be started, those that run, and settlements waiting to be stored.
 
-    def __init__(self) -> None:
+    `hand`: where to say which have not been started, for whoever finds this process dead.
+    """
+
+    def __init__(self, hand: Hand | None = None) -> None:
+        self._hand = hand
         self._lock = threading.Lock()
         self._unstarted: deque[Held] = deque()
         self._settlements: list[Settlement] = []
@@ -43,12 +48,16 @@ class Outbox:
             if not self._unstarted:
                 self._moved_at = now
             self._unstarted.extend(Held(one, now) for one in reservations)
+            if self._hand is not None:
+                self._hand.receive(reservations)
 
     def start_next(self) -> Held | None:
         """The next job to run, or None. It counts as started from here on."""
         with self._lock:
             if not self._unstarted:
                 return None
+            if self._hand is not None:
+                self._hand.start(len(self._unstarted) - 1)
             self._running += 1
             self._moved_at = time.monotonic()
             return self._unstarted.popleft()

@@ -24,6 +24,7 @@ from django_jobqueue.queues.bell import Bell
 from django_jobqueue.signals import worker_started, worker_stopped
 from django_jobqueue.workers.background import Flusher, Heartbeat, Reporter
 from django_jobqueue.workers.board import Watch, unwatched
+from django_jobqueue.workers.hand import Hand
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.intake import Intake
 from django_jobqueue.workers.membership import Membership
@@ -74,12 +75,13 @@ class Worker:
         slots: Slots | None = None,
         membership: Membership | None = None,
         watch: Watch = unwatched,
+        hand: Hand | None = None,
     ) -> None:
         self.queue = queue
         self.queues = tuple(queues)
         self.limits = limits or Limits()
         self._membership = membership or Membership(queue, self.queues)
-        self._outbox = Outbox()
+        self._outbox = Outbox(hand)
         self._settler = Settler(queue, QueueOrder(self.queues, weights), self._outbox)
         self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
         self._intake = Intake(queue, self._outbox, self._settler, self._pace)

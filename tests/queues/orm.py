@@ -75,6 +75,19 @@ class OrmContract(QueueContract):
         monkeypatch.undo()
         assert settle(queue, held)
 
+    @pytest.mark.parametrize("way", ["reclaim", "declare_dead"])
+    def test_p5_a_claim_that_is_committed_after_its_worker_was_buried_is_charged_with_nothing(self, queue, way):
+        """Its server did not know that the client was dead. But who must not run twice may have been started."""
+        dead, usual, careful = joined(queue), job(), job(crash_budget=1)
+        queue.declare_dead(dead)
+        queue.push(usual, careful)
+        models.JobPriority.objects.using(self.database).all().delete()
+        for one in (usual, careful):
+            self.plant_lease(one.id, worker_id=dead, lease_no=4)
+        assert (queue.reclaim() if way == "reclaim" else queue.declare_dead(dead)) == 2
+        assert [(one.job_id, one.lease_no, one.crashes) for one in claim(queue, 5)] == [(usual.id, 5, 0)]
+        assert [self.outcomes(queue, one.id) for one in (usual, careful)] == [[], ["lost"]]
+
     def test_p1_commit_means_it_will_run_rollback_means_it_never_does(self, queue):
         kept, lost = job(), job()
         with transaction.atomic(using=self.database):

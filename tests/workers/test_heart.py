@@ -20,7 +20,7 @@ class Refusing:
         self.refused = refused
         self.reclaims = 0
 
-    def declare_dead(self, worker):
+    def declare_dead(self, worker, innocent):
         if worker == self.refused:
             raise DataError("garbage")
         return 0

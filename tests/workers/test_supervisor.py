@@ -299,6 +299,27 @@ def test_jobs_that_were_fetched_with_it_pay_nothing(crew):
 
 
 @on_most
+def test_jobs_that_were_fetched_with_a_killer_and_not_started_pay_nothing(crew):
+    stage, parent = crew(lease=3_600.0, processes=1, conf={"PREFETCH_SECONDS": 30})
+    wait_until(lambda: stage.workers("running"), "it hears signals by now")
+    os.kill(parent.pid, signal.SIGUSR1)
+    wait_until(lambda: stage.workers("quiet"), "it takes none alone")
+    for n in range(5):  # so that it learns to fetch several at once
+        stage.push(tasks.work, f"quick{n}")
+    killer = stage.push(tasks.killer, "killer")
+    behind = stage.push_many(tasks.work, 6, "behind")
+    os.kill(parent.pid, signal.SIGUSR2)
+    wait_until(stage.is_settled, seconds=40)
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    taken = [int(count) for count in re.findall(r"Took (\d+) jobs back", err)]
+    assert max(taken) > 1, "fetched together with the killer"
+    assert stage.outcomes(killer) == {"lost": 3}
+    for job_id in behind:
+        assert stage.outcomes(job_id) == {"completed": 1}
+
+
+@on_most
 def test_a_cancelled_job_that_never_lets_go_of_the_gil_costs_its_process_and_never_runs_again(crew):
     stage, parent = crew(lease=3_600.0, conf=SOON)
     job_id = stage.push(tasks.hog, "hog", 60)

@@ -148,7 +148,8 @@ class Command(BaseCommand):
         """One worker in a child process, to its end."""
         membership = SeatedMembership(queue, tuple(chosen), seat)
         limits = _limits(options, is_child=True)
-        worker = _worker(queue, chosen, limits, options, membership=membership, watch=seat.watch)
+        seated = {"membership": membership, "watch": seat.watch, "hand": seat.slot.hand}
+        worker = _worker(queue, chosen, limits, options, **seated)
         memory_mb, lifetime = worker_policy(list(chosen)).memory_mb, options["max_lifetime"]
         most = child.ChildLimits(
             options["max_memory_per_child"] or (memory_mb and memory_mb * 1_024),

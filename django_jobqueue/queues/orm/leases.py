@@ -6,7 +6,7 @@ of two that want the same lease (a settlement, a reclaim, a worker that leaves) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django_jobqueue import failpoints
@@ -21,6 +21,8 @@ from django_jobqueue.queues.orm.values import Lease
 _DEAD = str(WorkerProcess.State.DEAD)
 _KILL = int(JobLock.Cancel.KILL)
 _ALIVE = marks(len(ALIVE))
+_SILENT_LIMIT = 50
+"""Workers that are declared dead at a time, with all that they hold."""
 
 
 def held(dialect: Dialect, worker: UUID) -> list[Reservation]:
@@ -70,62 +72,89 @@ def give_back(dialect: Dialect, worker: UUID) -> None:
 
 
 def bury_silent(dialect: Dialect) -> int:
-    """Declare dead who has been silent for longer than the lease, and lose what no living worker holds."""
-    dialect.execute(
-        f"UPDATE {WORKERS} SET state = %s WHERE state IN ({_ALIVE}) AND expires_at < %s AND store = ''",
-        [_DEAD, *ALIVE, dialect.to_time(dialect.now())],
+    """Declare dead who has been silent for longer than the lease, and lose what no living worker holds.
+
+    What comes to light of one that was dead before had been locked when it was buried, or its claim was committed after
+    that, by a server that did not know of its client's end. No job of these was running, so none is charged.
+    """
+    lost = _leases_of_silent(dialect)
+    if lost:
+        _lose(dialect, lost)
+    late, unknown = _leases_of_none(dialect)
+    if late or unknown:
+        _lose(dialect, [*unknown, *late], late={lease.job_id for lease in late})
+    moved = len(lost) + len(late) + len(unknown)
+    if moved:
+        failpoints.hit("reclaim.before_commit")
+    return moved
+
+
+def _leases_of_silent(dialect: Dialect) -> list[Lease]:
+    """All that those hold who are declared dead now. One whose heartbeat is on its way is locked, and lives."""
+    rows = dialect.rows(
+        f"SELECT id FROM {WORKERS} WHERE state IN ({_ALIVE}) AND expires_at < %s AND store = '' "
+        f"LIMIT {_SILENT_LIMIT} {dialect.skip_locked}",
+        [*ALIVE, dialect.to_time(dialect.now())],
     )
+    if not rows:
+        return []
+    ids = [row[0] for row in rows]
+    dialect.execute(f"UPDATE {WORKERS} SET state = %s WHERE id IN ({marks(len(ids))})", [_DEAD, *ids])
+    return dialect.leases(f"name = '' AND worker_id IN ({marks(len(ids))}) {dialect.skip_locked}", ids)
+
+
+def _leases_of_none(dialect: Dialect) -> tuple[list[Lease], list[Lease]]:
+    """Leases of workers that are gone: of those that are known, and of those that nobody has ever heard of.
+
+    MariaDB reads the leases it locks as they are, the workers as they were: who joined and claimed while it read would
+    be taken for nobody. A statement that begins now sees who has joined.
+    """
     leases = dialect.leases(
         f"name = '' AND (worker_id IS NULL OR worker_id NOT IN (SELECT id FROM {WORKERS} WHERE state IN ({_ALIVE}))) "
         f"LIMIT {RECLAIM_LIMIT} {dialect.skip_locked}",
         ALIVE,
     )
-    leases = _of_none(dialect, leases)
-    if leases:
-        _lose(dialect, leases)
-        failpoints.hit("reclaim.before_commit")
-    return len(leases)
+    holders = [dialect.to_id(worker) for worker in {lease.worker_id for lease in leases} if worker is not None]
+    states: dict[UUID | None, str] = {}
+    if holders:
+        rows = dialect.rows(f"SELECT id, state FROM {WORKERS} WHERE id IN ({marks(len(holders))})", holders)
+        states = {dialect.from_id(row[0]): row[1] for row in rows}
+    known = [lease for lease in leases if lease.worker_id in states and states[lease.worker_id] not in ALIVE]
+    return known, [lease for lease in leases if lease.worker_id not in states]
 
 
-def _of_none(dialect: Dialect, leases: Sequence[Lease]) -> list[Lease]:
-    """Without those of workers that live: MariaDB reads the leases it locks as they are, the workers as they were.
-
-    Who joined and claimed while it read would be taken for nobody. A statement that begins now sees who has joined.
-    """
-    holders = {lease.worker_id for lease in leases} - {None}
-    if not holders:
-        return list(leases)
-    living = dialect.rows(
-        f"SELECT id FROM {WORKERS} WHERE id IN ({marks(len(holders))}) AND state IN ({_ALIVE})",
-        [*map(dialect.to_id, holders), *ALIVE],
-    )
-    ids = {dialect.from_id(row[0]) for row in living}
-    return [lease for lease in leases if lease.worker_id not in ids]
-
-
-def bury(dialect: Dialect, worker: UUID) -> int:
+def bury(dialect: Dialect, worker: UUID, innocent: Collection[UUID]) -> int:
     """Declare one worker dead and lose what it holds. Its row is locked first, so that it can't be beating meanwhile.
 
     What somebody else has locked (the dead worker's own last statement, which its server may still be running) is left
-    to `reclaim`: nobody waits for it here.
+    to `reclaim`, or for the next time: nobody waits for it here. And it is not charged then: see `bury_silent`.
     """
-    dialect.execute(
+    is_news = dialect.execute(
         f"UPDATE {WORKERS} SET state = %s WHERE id = %s AND state IN ({_ALIVE}) AND store = ''",
         [_DEAD, dialect.to_id(worker), *ALIVE],
     )
     leases = dialect.leases(f"worker_id = %s AND name = '' {dialect.skip_locked}", [dialect.to_id(worker)])
+    late = set() if is_news else {lease.job_id for lease in leases}
     if leases:
-        _lose(dialect, leases)
+        _lose(dialect, leases, {*innocent}, late)
     failpoints.hit("declare_dead.before_commit")
     return len(leases)
 
 
-def _lose(dialect: Dialect, leases: Sequence[Lease]) -> None:
+def _lose(
+    dialect: Dialect, leases: Sequence[Lease], innocent: Collection[UUID] = (), late: Collection[UUID] = ()
+) -> None:
+    """`late`: as good as innocent, but nobody has seen it: one that must not run twice is charged all the same."""
     jobs = dialect.jobs(lease.job_id for lease in leases)
     budgets, usual = dialect.crash_budgets(jobs), conf().CRASH_BUDGET
     moves = Moves(dialect)
     for lease in leases:
-        if lease.job_id in jobs:
-            moves.lose(lease, jobs[lease.job_id], budgets.get(lease.job_id, usual))
+        job_id = lease.job_id
+        if job_id not in jobs:  # a lease without a job is none
+            continue
+        if job_id in innocent or (job_id in late and job_id not in budgets):
+            moves.give_back(lease, jobs[job_id])
+        else:
+            moves.lose(lease, jobs[job_id], budgets.get(job_id, usual))
     dialect.delete_ids(LOCKS, "id", (lease.job_id for lease in leases))
     moves.write()

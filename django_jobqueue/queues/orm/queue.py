@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -286,8 +286,8 @@ class OrmQueue(Queue):
             return 0
         return self._move(lambda dialect: dialect.promote())
 
-    def declare_dead(self, worker: UUID) -> int:
-        moved = self._move(lambda dialect: leases.bury(dialect, worker))
+    def declare_dead(self, worker: UUID, innocent: Collection[UUID] = ()) -> int:
+        moved = self._move(lambda dialect: leases.bury(dialect, worker, innocent))
         failpoints.hit("declare_dead.committed")
         return moved
 

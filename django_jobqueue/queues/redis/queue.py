@@ -7,7 +7,7 @@ of any worker; one after they are written and before it is deleted writes them t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_bytes
 from typing import Any
@@ -265,8 +265,9 @@ class RedisQueue(Queue):
     def relay(self) -> int:
         return self._outbox.relay(RELAY_LIMIT)
 
-    def declare_dead(self, worker: UUID) -> int:
-        moved: int = self._scripts.run("declare_dead", worker.bytes, conf().CRASH_BUDGET, self._unrecorded.level)
+    def declare_dead(self, worker: UUID, innocent: Collection[UUID] = ()) -> int:
+        ids = b"".join(job_id.bytes for job_id in innocent)
+        moved: int = self._scripts.run("declare_dead", worker.bytes, conf().CRASH_BUDGET, self._unrecorded.level, ids)
         failpoints.hit("declare_dead.committed")
         self._register.bury(worker)
         if moved:

@@ -19,13 +19,15 @@ local function budget_of(job, usual)
 end
 
 -- Back to the line, the attempt given back and a crash counted; or over, when the crash budget is spent. One that was asked to
--- stop has: whoever killed its worker may have meant just that.
-local function lose(now, jobs, budget, level)
+-- stop has: whoever killed its worker may have meant just that. `innocent`: ids of those that are not charged.
+local function lose(now, jobs, budget, level, innocent)
   local changed, ended = {}, {}
   for _, job in ipairs(jobs) do
     local s = job.state
     if is_asked(s.reason) then
       ended[#ended + 1] = ended_as(job, 'Y')
+    elseif innocent and innocent[job.id] then
+      release(job, changed)
     else
       s.crashes = math.min(s.crashes + 1, 32767)
       if s.crashes >= budget_of(job, budget) then
