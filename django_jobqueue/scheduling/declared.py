@@ -63,7 +63,7 @@ class Declared:
         _check_word("misfire", self.misfire, RecurringJob.Misfire.values)
         _check_word("overlap", self.overlap, RecurringJob.Overlap.values)
         _check_number("jitter", self.jitter, 0, 86_400)
-        _check_number("grace", self.grace, 0, 366 * 86_400)
+        _check_number("grace", self.grace, 1, 366 * 86_400)  # without any, each tick would be too late
         _check_number("misfire_limit", self.misfire_limit, 1, MOST_MISSED, (int,))
         for key in ("starts_at", "ends_at"):
             _check_moment(key, getattr(self, key))

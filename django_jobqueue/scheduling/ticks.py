@@ -58,7 +58,7 @@ def decide(
     if first > until:
         return Decision([], None, first if until == now else None)
     cutoff = now - timedelta(seconds=misfires.grace)
-    missed, fresh = ([], first) if first >= cutoff else _missed(schedule, first, min(cutoff, until), until, misfires)
+    missed, fresh = ([], first) if first >= cutoff else _missed(schedule, first, cutoff, until, misfires)
     found = list(islice(chain(missed, _ticks(schedule, fresh, until)), MOST_AT_ONCE + 1))
     if len(found) > MOST_AT_ONCE:
         return Decision(found[:-1], found[-2], found[-1])
@@ -76,7 +76,7 @@ def _missed(
     schedule: Schedule, first: datetime, cutoff: datetime, until: datetime, misfires: Misfires
 ) -> tuple[list[datetime], datetime | None]:
     """The missed ticks that become jobs, and the first that was not missed."""
-    last = max(first, schedule.last_until(cutoff - timedelta.resolution) or first)
+    last = max(first, schedule.last_until(min(cutoff - timedelta.resolution, until)) or first)
     fresh = next_tick(schedule, last, until)
     if misfires.policy == "all":
         return _latest(schedule, first, last, min(misfires.limit, MOST_MISSED)), fresh

@@ -25,7 +25,7 @@ class Rows:
     def make(self, name: str = "hourly", schedule: Any = None, at: datetime = EIGHT, **values: Any) -> RecurringJob:
         """A schedule that was made at `at`; each hour, if nothing else is said."""
         when = schedule or every(hours=1)
-        fields = {"kind": when.kind, "expression": when.expression, "timezone": when.timezone}
+        fields = {"kind": when.kind, "expression": when.expression, "timezone": when.timezone, "backend": self.database}
         row = RecurringJob(**{"name": name, "task": "tests.testapp.tasks.noop", **fields, **values})
         plan(row, at)
         row.save(using=self.database)
@@ -50,9 +50,21 @@ class Rows:
         return dict(DelayedJob.objects.using(self.database).values_list("job_id", "due_at"))
 
 
+def _on(alias: str) -> Any:
+    return pytest.param(alias, marks=pytest.mark.django_db(databases=sorted({"default", alias})))
+
+
+on_all = pytest.mark.parametrize("database", [_on("default"), _on("postgres"), _on("mariadb")])
+
+
 @pytest.fixture
-def rows(db: None) -> Rows:
-    return Rows("default")
+def database() -> str:
+    return "default"
+
+
+@pytest.fixture
+def rows(db: None, database: str) -> Rows:
+    return Rows(database)
 
 
 def hours(count: float) -> datetime:
