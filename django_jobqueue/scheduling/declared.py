@@ -10,16 +10,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 
-from django_jobqueue.compat import as_django_tells_it
+from django_jobqueue.compat import InvalidTaskBackend, as_django_tells_it, backend_of
 from django_jobqueue.conf import conf, unknown_key
 from django_jobqueue.decorators import BoundJob, Job, stored_name
 from django_jobqueue.exceptions import InvalidPriority, InvalidSchedule, JobQueueError, UnknownTask
-from django_jobqueue.jobs.codec import encode_call
+from django_jobqueue.jobs.codec import decode_call, encode_call
+from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.priority import parse_priority
 from django_jobqueue.jobs.registry import lookup, registered_names
 from django_jobqueue.jobs.schedule import Schedule, cron
 from django_jobqueue.models import RecurringJob
+from django_jobqueue.queues import get_queue
 from django_jobqueue.scheduling.ticks import MOST_MISSED
 
 MAX_NAME_LENGTH = 255
@@ -86,11 +89,12 @@ class Entry(NamedTuple):
 
 @dataclass
 class Declarations:
-    """All that is declared. `problems` are sentences; a schedule with one is in `broken` and not in `good`."""
+    """All that is declared. `problems` and `doubled` are sentences; what has one is in `broken` and not in `good`."""
 
     good: dict[str, Declared] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
 
 
 KEYS = (
@@ -106,7 +110,7 @@ def declared() -> Declarations:
     for entry in _entries(found.problems):
         key = entry.name.casefold()  # some databases tell names apart no better than that
         if key in seen:
-            found.problems.append(f"{entry.where}: a schedule of this name is declared in {seen[key].where}, too.")
+            found.doubled.append(f"{entry.where}: a schedule of this name is declared as {seen[key].where}, too.")
             for name in (entry.name, seen[key].name):
                 found.good.pop(name, None)
                 found.broken.add(name)
@@ -133,7 +137,32 @@ def declared_from(name: str, given: Any) -> Declared:
     values["schedule"] = _schedule(given)
     if values.get("priority") is not None:
         values["priority"] = _priority(values["priority"])
-    return Declared(name=name, task=stored_name(task), args=call, **values)
+    made = Declared(name=name, task=stored_name(task), args=call, **values)
+    _check_job(made)
+    return made
+
+
+def _check_job(made: Declared) -> None:
+    """A job of it could be pushed, and run."""
+    backend = _backend(made.backend)
+    allowed = getattr(backend, "queues", None)
+    if made.queue and allowed and made.queue not in allowed:
+        raise InvalidSchedule(f"TASKS[{made.backend!r}] has no queue {made.queue!r} in its QUEUES")
+    try:
+        JobPayload(task=made.task, args=made.args, queue=made.queue or "default", priority=made.priority or 0)
+        lookup(made.task).bind(*decode_call(made.args))
+    except JobQueueError as error:
+        raise InvalidSchedule(str(error).rstrip(".")) from None
+
+
+def _backend(alias: Any) -> Any:
+    try:
+        get_queue(alias)
+    except InvalidTaskBackend as error:
+        raise InvalidSchedule(str(error).rstrip(".")) from None
+    except (ImproperlyConfigured, ImportError):  # told by the checks of the backends
+        pass
+    return backend_of(alias)
 
 
 def _task_and_call(given: Mapping[str, Any]) -> tuple[Any, str]:

@@ -50,7 +50,7 @@ def sync(database: str) -> Synced:
     A declaration that can't work is logged, and its row left as it is.
     """
     found = declared()
-    for problem in found.problems:
+    for problem in [*found.problems, *found.doubled]:
         logger.error("A schedule is left out: %s", problem)
     here = {name: one.fields() for name, one in found.good.items() if _is_here(one, database)}
     return sync_rows(database, CODE, here, found.broken)
