@@ -95,7 +95,6 @@ class Scheduler:
             pass
         if self._chores is not None:
             self._chores.finish()
-        self._close()
 
     def _work(self) -> float:
         if not self._is_synced:

@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError
 
@@ -102,6 +103,29 @@ class Rhythm:
 
     def said(self, whose: Hashable, news: object) -> None:
         self._said[whose] = news, time.monotonic() + self.pause
+
+
+class Companion(Protocol):
+    """A thread that has nothing to do with jobs and lives as long as the worker: the scheduler, which this package does
+    not know."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """End it, and wait for that."""
+
+
+@contextmanager
+def beside(companions: Sequence[Callable[[], Companion]]) -> Iterator[None]:
+    """Have them live while the block runs."""
+    alive = [make() for make in companions]
+    for one in alive:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in alive:
+            one.stop()
 
 
 class Heartbeat(Chore):

@@ -18,7 +18,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from django.db import InterfaceError, OperationalError
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.autoscale import Autoscaler
-from django_jobqueue.workers.background import Chore, Rhythm
+from django_jobqueue.workers.background import Chore, Companion, Rhythm
 from django_jobqueue.workers.board import Board, Slot
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.cancellations import Cancellations, Lives
@@ -49,6 +49,7 @@ def live(
     lifeline: tuple[int, int],
     signals: set[signal.Signals],
     asked: Asked = Asked(),  # noqa: B008 (immutable)
+    companions: Sequence[Callable[[], Companion]] = (),
 ) -> None:
     """The whole life of the heart.
 
@@ -59,7 +60,7 @@ def live(
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-    chores: list[Chore] = []
+    chores: list[Companion] = [make() for make in companions]
     for queue, scaler in stores:
         chores += [Beats(board, queue), Rounds(board, queue)]
         chores.append(Scaling(board, queue, scaler, partial(board.scale, queue.alias)))
@@ -73,7 +74,7 @@ def live(
     _end(chores)
 
 
-def _end(chores: Sequence[Chore]) -> None:
+def _end(chores: Sequence[Companion]) -> None:
     """All at once: one that is stuck must not keep another from its last round."""
     ends = [threading.Thread(target=chore.stop, daemon=True) for chore in chores]
     for end in ends:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 from typing import Self
@@ -14,6 +15,7 @@ from django.utils import autoreload
 
 from django_jobqueue.conf import conf
 from django_jobqueue.workers.alarm import alarm
+from django_jobqueue.workers.background import Companion, beside
 from django_jobqueue.workers.settler import Counters
 from django_jobqueue.workers.worker import Worker
 
@@ -133,7 +135,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_fork.before, after_in_parent=_fork.in_parent, after_in_child=_fork.in_child)
 
 
-def run_with_autoreload(worker: Worker) -> None:
+def run_with_autoreload(worker: Worker, companions: Sequence[Callable[[], Companion]] = ()) -> None:
     """Run a worker in the autoreloader's thread.
 
     Whatever ends the process (a change of code, Ctrl-C, SIGTERM), the running job may finish first and the rest is
@@ -144,7 +146,8 @@ def run_with_autoreload(worker: Worker) -> None:
     def run() -> None:
         began.set()
         try:
-            worker.run()
+            with beside(companions):
+                worker.run()
         finally:
             ended.set()
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
@@ -25,7 +25,7 @@ from django_jobqueue.conf import conf
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers import child, heart
 from django_jobqueue.workers.autoscale import Autoscaler
-from django_jobqueue.workers.background import JOIN_SECONDS
+from django_jobqueue.workers.background import JOIN_SECONDS, Companion
 from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, Slot
 from django_jobqueue.workers.health import Asked
 from django_jobqueue.workers.hygiene import close_before_fork
@@ -72,6 +72,7 @@ class Supervisor:
         self._heart = Place()
         self._board = Board([])
         self._asked = Asked()
+        self._companions: Sequence[Callable[[], Companion]] = ()
         self._wish = Command.NONE
         self._told = 0
         self._give_up_at = 0.0
@@ -99,14 +100,15 @@ class Supervisor:
         stations: Sequence[Station],
         has_end: bool = False,
         asked: Asked = Asked(),  # noqa: B008 (immutable)
+        companions: Sequence[Callable[[], Companion]] = (),
     ) -> list[str]:
         """Have each station served until told to stop; with `has_end`, until all children have ended by themselves.
 
         Gives the stores whose children have failed: only with `has_end`, for else they are started again. `asked`: what
-        the heart tells probes.
+        the heart tells probes; `companions`: what lives in it besides.
         `RuntimeError` where processes can't be forked.
         """
-        context, self._asked = _fork_context(), asked
+        context, self._asked, self._companions = _fork_context(), asked, companions
         self._stations = {station.queue.alias: station for station in stations}
         self._places = [
             Place(one.queue.alias, n + 1, is_spare=n >= one.children) for one in stations for n in range(one.most)
@@ -190,7 +192,7 @@ class Supervisor:
     def _start_heart(self, context: Any) -> None:
         stores = [(station.queue, station.scaler) for station in self._stations.values()]
         self._board.heart_beat_at = time.monotonic()
-        life = (self._board, stores, self._lifeline, child.SIGNALS, self._asked)
+        life = (self._board, stores, self._lifeline, child.SIGNALS, self._asked, self._companions)
         process = context.Process(target=heart.live, args=life, name="heart")
         process.start()
         self._heart.started(process)

@@ -11,6 +11,9 @@ from django_jobqueue.jobs.schedule import every
 from django_jobqueue.models import DelayedJob, Job, RecurringJob
 from django_jobqueue.scheduling.edits import plan
 from django_jobqueue.scheduling.tick import tick
+from tests.crash.fixtures import alias, open_stage
+
+__all__ = ["alias", "open_stage"]
 
 EIGHT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """A moment long ago, so that nothing here is early by the store's own clock."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from django_jobqueue.management.arguments import (
     whole,
 )
 from django_jobqueue.queues.base import Queue
+from django_jobqueue.scheduling.running import databases_of, scheduler_thread
 from django_jobqueue.workers import child
 from django_jobqueue.workers.autoscale import Autoscaler
-from django_jobqueue.workers.background import quick_switches
+from django_jobqueue.workers.background import Companion, beside, quick_switches
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.health import Asked, check, health_of_worker, told
 from django_jobqueue.workers.membership import SeatedMembership
@@ -100,6 +101,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--health-port", type=address, metavar="PORT", help="Answer GET /livez and /readyz there; or HOST:PORT."
         )
+        scheduler = parser.add_mutually_exclusive_group()
+        scheduler.add_argument(
+            "--with-scheduler",
+            action="store_true",
+            dest="scheduler",
+            default=None,
+            help="Turn schedules into jobs, too. Default: on SQLite, unless there is an end (--drain and the like).",
+        )
+        scheduler.add_argument("--no-scheduler", action="store_false", dest="scheduler", help="Run jobs, and no more.")
         parser.add_argument("--autoreload", action="store_true", help="Restart when code changes. For development.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -121,20 +131,20 @@ class Command(BaseCommand):
         queues = [queue_of(alias) for alias in _aliases(options)]
         chosen, limits = weighed(options["queues"]), _limits(options)
         _admit(list(chosen))
-        asked = _asked(options)
+        asked, companions = _asked(options), _schedulers(queues, options)
         for doubt in doubts_about(queues, chosen):
             self.stderr.write(self.style.WARNING(doubt))
         if options["autoreload"]:
-            run_with_autoreload(_worker(queues[0], chosen, limits, options))
+            run_with_autoreload(_worker(queues[0], chosen, limits, options), companions)
         elif isinstance(self.signals, StopSignals):
             with answers_from(queues[0]), quick_switches():
                 worker = _worker(queues[0], chosen, limits, options)
-                with told(partial(health_of_worker, worker), asked):
+                with told(partial(health_of_worker, worker), asked), beside(companions):
                     counters = run_alone(worker, self.signals)
                 self.sum_up(worker, counters, options["verbosity"])
         else:
             stations = [self.station(queue, chosen, options) for queue in queues]
-            if failed := self.signals.run(stations, has_end=limits.has_end, asked=asked):
+            if failed := self.signals.run(stations, limits.has_end, asked, companions):
                 raise CommandError(f"Not everything was done: the worker of {', '.join(failed)} failed.")
 
     def station(self, queue: Queue, chosen: Chosen, options: dict[str, Any]) -> Station:
@@ -182,6 +192,14 @@ def _asked(options: dict[str, Any]) -> Asked:
     except OSError as error:
         raise CommandError(f"--health-file or --health-port: {error.strerror or error}.") from None
     return asked
+
+
+def _schedulers(queues: Sequence[Queue], options: dict[str, Any]) -> list[Callable[[], Companion]]:
+    """What runs beside the workers: a scheduler for each of their databases, or of those that are SQLite files."""
+    wanted = options["scheduler"]
+    embedded = [queue for queue in queues if _is_sqlite(queue) and not _limits(options).has_end]
+    chosen = {True: queues, False: (), None: embedded}[wanted]
+    return [partial(scheduler_thread, database) for database in databases_of(chosen)]
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:
@@ -241,8 +259,11 @@ def _children(queue: Queue, options: dict[str, Any]) -> int:
     """How many a store gets. SQLite has one writer at a time, so more would mostly wait for each other."""
     if options["processes"]:
         return int(options["processes"])
-    is_sqlite = not queue.store and connections[queue.database].vendor == "sqlite"
-    return 1 if is_sqlite or _limits(options).has_end else _cores()
+    return 1 if _is_sqlite(queue) or _limits(options).has_end else _cores()
+
+
+def _is_sqlite(queue: Queue) -> bool:
+    return not queue.store and connections[queue.database].vendor == "sqlite"
 
 
 def _cores() -> int:
