@@ -35,7 +35,8 @@ class Ping(Job, queue_name="pings", name="ping"):
 @pytest.fixture
 def code(settings, monkeypatch):
     """`code(name=entry, …)`: what the settings declare from here on."""
-    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    plain = {name: one for name, one in registry._definitions.items() if not getattr(one.task, "schedule", None)}
+    monkeypatch.setattr(registry, "_definitions", plain)
 
     def declare(**entries):
         settings.JOBQUEUE = {"SCHEDULES": entries}

@@ -101,7 +101,7 @@ def test_a_schedule_may_begin_paused(service):
         (add, HOURLY, {"misfire": "maybe"}, "misfire"),
         (add, HOURLY, {"color": "red"}, "color"),
         (add, HOURLY, {"args": [object()]}, "object"),
-        (add, HOURLY, {"backend": "elsewhere"}, "use SchedulerService.'elsewhere'."),
+        (add, HOURLY, {"args": [1, 2], "backend": "elsewhere"}, "use SchedulerService.'elsewhere'."),
     ],
 )
 def test_what_can_t_work_is_refused_in_words(service, settings, work, when, options, words):
