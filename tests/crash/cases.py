@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from django_jobqueue import failpoints
 from tests.crash import tasks
 from tests.crash.fixtures import MARIADB, MOST, REDIS62, at_points
 
@@ -56,5 +57,13 @@ WORKER_CASES = [
 ]
 
 
-def chosen(*cases: Case) -> pytest.MarkDecorator:
-    return at_points(STORES, [one for one in cases if one.main or ALL], "case")
+POINTS = {point for point in failpoints.POINTS if not point.startswith("tick.")}
+"""Of jobs. Those of schedules have tests of their own."""
+REACHED: dict[str, set[str]] = {"kill": set(), "freeze": set(), "error": set()}
+"""The points that a test breaks in this way; each test sees that its point is reached."""
+
+
+def chosen(*cases: Case, fault: str = "kill", stores: list[Any] = STORES) -> pytest.MarkDecorator:
+    """These cases on these stores, the main ones in CI. `fault`: what happens there."""
+    REACHED[fault] |= {case.point for case in cases}
+    return at_points(stores, [one for one in cases if one.main or ALL], "case")

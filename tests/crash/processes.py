@@ -176,6 +176,11 @@ class Stage:
     def workers(self, *states: str) -> int:
         return WorkerProcess.objects.using(self.database).filter(store=self.queue.store, state__in=states).count()
 
+    def has_joined(self, worker: subprocess.Popen[str]) -> bool:
+        """Whether the store knows this process: it handles SIGTERM since then."""
+        rows = WorkerProcess.objects.using(self.database).filter(store=self.queue.store, pid=worker.pid)
+        return bool(rows.exists())
+
     def is_settled(self) -> bool:
         return self.live() == 0
 

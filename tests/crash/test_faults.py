@@ -1,4 +1,4 @@
-"""The points of the crash matrix with other faults than death: frozen past the lease, an error, an answer that is lost.
+"""What a worker does at its points with other faults than death: frozen past the lease, an error, a lost answer.
 
 A worker that is frozen at a point wakes up when its lease is over and others may have its jobs: whatever it does then
 must change nothing. One that gets an error lives, and does all of it itself: before a commit nothing was done, after it
@@ -18,7 +18,7 @@ from django_jobqueue.workers.process import is_frozen
 from tests.crash import tasks
 from tests.crash.books import KINDS, LEASE, ONE_BY_ONE
 from tests.crash.cases import ALL, WORKER_CASES, Case, chosen
-from tests.crash.processes import terminate
+from tests.crash.processes import finish, terminate
 from tests.waiting import wait_until
 
 MOMENTS = [
@@ -29,9 +29,9 @@ MOMENTS = [
 CASES = WORKER_CASES if ALL else [Case(point) for point in MOMENTS]
 
 
-def freeze(stage, case):
+def freeze(stage, case, *options):
     """A worker that stands still at its point."""
-    worker = stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:stop:{case.nth}")
+    worker = stage.worker(*options, conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:stop:{case.nth}")
     wait_until(lambda: is_frozen(worker.pid), f"{case.point} is reached")
     return worker
 
@@ -42,13 +42,14 @@ def thaw_when_its_lease_is_over(worker):
     worker.send_signal(signal.SIGCONT)
 
 
-@chosen(*CASES)
+@chosen(*CASES, fault="freeze")
 def test_a_worker_is_frozen_for_longer_than_its_lease(books, monkeypatch, case):
     monkeypatch.setitem(KINDS, "head", case.first.name)
     books.push_one_of_each(case.first)
     stage = books.stage
     frozen = freeze(stage, case)
     other = stage.worker(conf=ONE_BY_ONE)
+    wait_until(lambda: stage.has_joined(other), "another one is there")
     thaw_when_its_lease_is_over(frozen)
     wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
     for worker in (frozen, other):
@@ -57,7 +58,7 @@ def test_a_worker_is_frozen_for_longer_than_its_lease(books, monkeypatch, case):
     books.compare()
 
 
-@chosen(*CASES)
+@chosen(*CASES, fault="error")
 def test_a_worker_gets_an_error(books, monkeypatch, case):
     monkeypatch.setitem(KINDS, "head", case.first.name)
     books.push_one_of_each(case.first)
@@ -66,7 +67,7 @@ def test_a_worker_gets_an_error(books, monkeypatch, case):
     assert not books.stage.outcomes()["lost"], "it lived: no lease has ended"
 
 
-@chosen(Case("promote.before_commit"), Case("age.before_commit", main=False))
+@chosen(Case("promote.before_commit"), fault="error")
 def test_a_worker_gets_an_error_while_a_job_becomes_due(books, case):
     books.push(tasks.work, "head", delay=0)
     books.push(tasks.work, "second", delay=0)
@@ -74,7 +75,7 @@ def test_a_worker_gets_an_error_while_a_job_becomes_due(books, case):
     books.compare()
 
 
-@chosen(Case("reclaim.before_commit"), Case("reclaim.committed"))
+@chosen(Case("reclaim.before_commit"), Case("reclaim.committed"), fault="error")
 def test_a_worker_gets_an_error_while_it_takes_back_what_a_dead_one_held(books, case):
     stage = books.stage
     head = books.push_one_of_each(tasks.work)
@@ -88,7 +89,34 @@ def test_a_worker_gets_an_error_while_it_takes_back_what_a_dead_one_held(books, 
     books.compare()
 
 
-@chosen(Case("leave.before_commit"), Case("leave.committed"))
+@chosen(
+    *(Case("promote.before_commit", main=False), Case("reclaim.before_commit", main=False)),
+    *(Case("reclaim.committed"), Case("leave.before_commit", main=False), Case("leave.committed", main=False)),
+    fault="freeze",
+)
+def test_a_worker_is_frozen_while_it_moves_jobs_of_others(books, case):
+    """One that is due, one of a dead worker, and what is left when it signs off."""
+    stage = books.stage
+    head = books.push(tasks.work, "head")
+    gone = WorkerIdentity()
+    stage.queue.join(gone)
+    [_] = stage.queue.reserve((), 1, gone.id)
+    stage.queue.lease = 0.0
+    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    books.push(tasks.work, "due", delay=0)
+    options = ("--max-jobs", "1") if case.point.startswith("leave") else ()
+    frozen = freeze(stage, case, *options)
+    other = stage.worker(conf=ONE_BY_ONE)
+    wait_until(lambda: stage.has_joined(other), "another one is there")
+    thaw_when_its_lease_is_over(frozen)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    codes = [finish(frozen)[0] if options else terminate(frozen)[0], terminate(other)[0]]
+    assert codes == [0, 0]
+    assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
+    books.compare()
+
+
+@chosen(Case("leave.before_commit"), Case("leave.committed"), fault="error")
 def test_a_worker_gets_an_error_while_it_signs_off(books, case):
     books.push_one_of_each(tasks.work)
     live_through(books, case)

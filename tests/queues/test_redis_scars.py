@@ -776,3 +776,16 @@ def test_a_word_said_while_a_worker_was_busy_does_not_wake_it_again(queue):
         queue.connection.client.publish(heard, "default")
     assert queue.wait(["default"], 1)
     assert not queue.wait(["default"], 0.05)
+
+
+def test_the_last_report_of_a_worker_that_has_left_does_not_show_it_again(queue):
+    """A zombie begins anew while a thread of its still speaks for what it was."""
+    early, late = joined(queue), joined(queue)
+    queue.report(early, WorkerReport())
+    queue.declare_dead(early)
+    queue.report(early, WorkerReport(completed=1))
+    assert WorkerProcess.objects.get(id=early).state == "running", "it does not know yet"
+    for worker in (early, late):
+        queue.leave(worker)
+        queue.report(worker, WorkerReport(completed=2))
+    assert set(WorkerProcess.objects.values_list("state", flat=True)) == {"stopped"}

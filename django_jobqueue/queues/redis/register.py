@@ -31,6 +31,7 @@ class Register:
         self._mine[worker.id] = worker
 
     def report(self, worker: UUID, report: WorkerReport) -> None:
+        """Redis decides who is alive: one that was late is shown again. One that has left is not."""
         now = timezone.now()
         values = {
             "heartbeat_at": now,
@@ -42,7 +43,8 @@ class Register:
             "rss_kb": report.rss_kb,
         }
         try:
-            if not self._rows().filter(id=worker).update(**values) and worker in self._mine:
+            known = self._rows().filter(id=worker).exclude(state=WorkerProcess.State.STOPPED)
+            if not known.update(**values) and worker in self._mine:
                 self._create(self._mine[worker], values)
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
@@ -50,8 +52,9 @@ class Register:
     def leave(self, worker: UUID) -> None:
         self._mine.pop(worker, None)
         try:
-            gone = self._rows().filter(id=worker, state__in=WorkerProcess.ALIVE)
-            gone.update(state=WorkerProcess.State.STOPPED, heartbeat_at=timezone.now(), running="")
+            self._rows().filter(id=worker).update(
+                state=WorkerProcess.State.STOPPED, heartbeat_at=timezone.now(), running=""
+            )
         except (DatabaseError, InterfaceError) as error:
             self._excuse(error)
 
