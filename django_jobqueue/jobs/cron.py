@@ -1,4 +1,7 @@
-"""What a cron expression says, apart from any time zone. croniter knows the calendar; only this file knows croniter."""
+"""What a cron expression says, apart from any time zone. croniter knows the calendar; only this file knows croniter.
+
+Two functions: `parse` reads an expression, `Pattern.at_or_after` (and `at_or_before`) finds the next local time.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,16 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from typing import Any
 
 from croniter import croniter
 from croniter.croniter import CroniterError
 
 from django_jobqueue.exceptions import InvalidSchedule
+from django_jobqueue.jobs import cron_fields
 
-LONGEST = 200  # characters: as many as the table has room for; it also bounds what reading one can cost
-FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
-RANGES = ("0 to 59", "0 to 23", "1 to 31, L or 15W", "1 to 12 or jan to dec", "0 to 7 or sun to sat, 5#2 or L5")
-ALIASES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_YEARS_BETWEEN = 50  # the rarest day there is, a fifth weekday of February, comes again after 40 years at most
+# The rarest day there is, a fifth weekday of February, comes again after 40 years at most.
+_YEARS_BETWEEN = 50
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 
@@ -36,7 +30,7 @@ class Pattern:
     seconds: tuple[int, ...]
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
-    days: str  # the three fields of the day
+    days: str  # the three fields of the day, for croniter
     is_fixed: bool  # no `*` in minute and hour: a time on the clock, not a rhythm
 
     def at_or_after(self, local: datetime) -> datetime | None:
@@ -44,16 +38,16 @@ class Pattern:
         if local.microsecond:
             local = local.replace(microsecond=0) + _SECOND
         day = _first_day(self.days, local.date())
-        moment = self._from(local.time()) if day == local.date() else self._from(time.min)
-        if moment is None and day is not None:
+        moment = self._from(local.time() if day == local.date() else time.min)
+        if day is not None and moment is None:
             day, moment = _first_day(self.days, day + _DAY), self._from(time.min)
         return None if day is None or moment is None else datetime.combine(day, moment)
 
     def at_or_before(self, local: datetime) -> datetime | None:
         """The last named time that is not after `local`; None when there is none."""
         day = _last_day(self.days, local.date())
-        moment = self._until(local.time()) if day == local.date() else self._until(time.max)
-        if moment is None and day is not None:
+        moment = self._until(local.time() if day == local.date() else time.max)
+        if day is not None and moment is None:
             day, moment = _last_day(self.days, day - _DAY), self._until(time.max)
         return None if day is None or moment is None else datetime.combine(day, moment)
 
@@ -81,26 +75,39 @@ class Pattern:
 @lru_cache(maxsize=16_384)
 def parse(expression: str, with_seconds: bool = False) -> Pattern:
     """Read an expression. Raises InvalidSchedule, which says what is wrong and what to write."""
-    fields = ALIASES.get(expression.lower(), expression).split()
-    second, fields = ("0", fields) if len(fields) == 5 else (fields[0], fields[1:])
+    second, *fields = cron_fields.split(expression, with_seconds)
     try:
         minutes, hours, *_, seconds = croniter.expand(" ".join([*fields, second]), strict=True)[0]
-    except (CroniterError, ValueError, TypeError, LookupError) as error:
-        raise InvalidSchedule(f"{expression!r} is no cron expression.") from error
-    pattern = Pattern(
-        _numbers(seconds, 60), _numbers(minutes, 60), _numbers(hours, 24), " ".join(fields[2:]), _is_fixed(fields)
-    )
-    if _first_day(pattern.days, date(2000, 1, 1)) is None:
-        raise InvalidSchedule(f"{expression!r} never fires: there is no such day.")
-    return pattern
+    except (CroniterError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise InvalidSchedule(_refusal(expression, fields)) from error
+    days = " ".join(fields[2:])
+    if _first_day(days, date(2000, 1, 1)) is None:
+        raise InvalidSchedule(_refusal(expression, fields))
+    is_fixed = "*" not in fields[0] and "*" not in fields[1]
+    return Pattern(_numbers(seconds, 60), _numbers(minutes, 60), _numbers(hours, 24), days, is_fixed)
 
 
-def _is_fixed(fields: list[str]) -> bool:
-    return "*" not in fields[0] and "*" not in fields[1]
+def day_numbers(days: str) -> list[list[Any]]:
+    """The numbers of each of the three fields of the day: `["*"]` for all, `"l"` for the last."""
+    found: list[list[Any]] = croniter.expand(f"0 0 {days}")[0][2:5]
+    return found
 
 
-def _numbers(field: list, size: int) -> tuple[int, ...]:
-    return tuple(range(size)) if field == ["*"] else tuple(field)
+def _refusal(expression: str, fields: list[str]) -> str:
+    return f"{expression!r} never fires: there is no day {fields[2]!r} in month {fields[3]!r}."
+
+
+def _numbers(field: list[Any], size: int) -> tuple[int, ...]:
+    return _shared(tuple(range(size)) if field == ["*"] else tuple(field))
+
+
+@lru_cache(maxsize=1024)
+def _shared(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """Ten thousand schedules need not keep ten thousand copies of 0 to 59."""
+    return numbers
+
+
+# Days are asked for again and again, and by few different fields: `* * *`, `* * 1-5`, `1 * *`.
 
 
 @lru_cache(maxsize=4096)
@@ -116,8 +123,8 @@ def _last_day(days: str, day: date) -> date | None:
 def _day(days: str, day: date, is_backward: bool) -> date | None:
     try:
         start = datetime.combine(day, time.min) + (_SECOND if is_backward else -_SECOND)
-        days_named = croniter(f"0 0 {days}", start, datetime, max_years_between_matches=_YEARS_BETWEEN)
-        found: datetime = days_named.get_prev() if is_backward else days_named.get_next()
+        named = croniter(f"0 0 {days}", start, datetime, max_years_between_matches=_YEARS_BETWEEN)
+        found: datetime = named.get_prev() if is_backward else named.get_next()
     except (CroniterError, OverflowError, ValueError):  # none for fifty years, or past the calendar's end
         return None
     return found.date()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import ClassVar
-from zoneinfo import ZoneInfo
 
-from django.utils import timezone as django_timezone
+from django.utils.timezone import get_default_timezone_name
 
 from django_jobqueue.exceptions import InvalidSchedule
-from django_jobqueue.jobs import cron as cron_patterns
-from django_jobqueue.jobs import zones
+from django_jobqueue.jobs import intervals, words
+from django_jobqueue.jobs.cron import parse
+from django_jobqueue.jobs.ticks import last_tick, next_tick
+from django_jobqueue.jobs.zones import first_reached, zone_named
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Schedule(ABC):
-    """Base of all schedules. `kind` and `expression` are what a row stores; `schedule_of` reads them back."""
+    """Base of all schedules. `kind`, `expression` and `timezone` are what a row stores; `schedule_of` reads them back.
+
+    Ticks are aware moments in UTC. A naive moment raises InvalidSchedule.
+    """
 
     kind: ClassVar[str]
     expression: str
@@ -28,120 +31,69 @@ class Schedule(ABC):
 
     @abstractmethod
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first tick strictly after an aware moment, in UTC. None: there is none any more."""
+        """The first tick strictly after `moment`; None when there is none any more."""
 
     @abstractmethod
     def last_until(self, moment: datetime) -> datetime | None:
-        """The last tick not after an aware moment, in UTC. None: there was none yet."""
+        """The last tick not after `moment`; None when there was none. Found by a look back, not by a walk."""
 
 
 @dataclass(frozen=True)
 class Cron(Schedule):
-    """A cron expression on the clocks of a time zone."""
+    """The times a cron expression names on the clocks of a time zone, by the rule of `jobs/ticks.py`."""
 
     kind = "cron"
+
     expression: str
     timezone: str = "UTC"
     seconds: bool = False
 
     def __post_init__(self) -> None:
-        cron_patterns.parse(self.expression, self.seconds)
-        ZoneInfo(self.timezone)
+        parse(self.expression, self.seconds)
+        zone_named(self.timezone)
+        object.__setattr__(self, "expression", " ".join(self.expression.split()))
 
     def next_after(self, moment: datetime) -> datetime | None:
-        return _next_after(self, _utc(moment))
+        return _next_after(self.expression, self.timezone, self.seconds, _utc(moment))
 
     def last_until(self, moment: datetime) -> datetime | None:
-        return _last_until(self, _utc(moment))
+        return _last_until(self.expression, self.timezone, self.seconds, _utc(moment))
 
     def __str__(self) -> str:
-        return f"{self.expression}, {self.timezone}"
+        return words.of_cron(self.expression, self.timezone, self.seconds)
 
 
-@lru_cache(maxsize=4096)
-def _next_after(cron: Cron, moment: datetime) -> datetime | None:
-    pattern, zone = cron_patterns.parse(cron.expression, cron.seconds), ZoneInfo(cron.timezone)
-    return (_next_fixed if pattern.is_fixed else _next_real)(pattern, zone, moment)
+# Many schedules are the same one, and are due at the same moment.
 
 
-@lru_cache(maxsize=4096)
-def _last_until(cron: Cron, moment: datetime) -> datetime | None:
-    pattern, zone = cron_patterns.parse(cron.expression, cron.seconds), ZoneInfo(cron.timezone)
-    return (_last_fixed if pattern.is_fixed else _last_real)(pattern, zone, moment)
+@lru_cache(maxsize=1024)
+def _next_after(expression: str, timezone: str, seconds: bool, moment: datetime) -> datetime | None:
+    return next_tick(parse(expression, seconds), zone_named(timezone), moment)
 
 
-def _next_fixed(pattern: cron_patterns.Pattern, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    local = pattern.at_or_after(zones.furthest_shown(zone, moment) + timedelta.resolution)
-    while local is not None:
-        tick = zones.first_reached(zone, local)
-        if tick is not None:
-            return tick
-        local = pattern.at_or_after(zones.sides(zone, zones.gap_around(zone, local))[1])
-    return None
-
-
-def _last_fixed(pattern: cron_patterns.Pattern, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    local = pattern.at_or_before(zones.furthest_shown(zone, moment))
-    while local is not None:
-        tick = zones.first_reached(zone, local)
-        if tick is not None:
-            return tick
-        local = pattern.at_or_before(zones.sides(zone, zones.gap_around(zone, local))[0] - timedelta.resolution)
-    return None
-
-
-def _next_real(pattern: cron_patterns.Pattern, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    here = moment.astimezone(zone)
-    local = pattern.at_or_after(here.replace(tzinfo=None, fold=0) + timedelta.resolution)
-    again = here.replace(fold=1).astimezone(UTC)
-    if again > moment:  # what the clocks show now, they will show again
-        before, after = zones.sides(zone, zones.change_between(zone, moment, again))
-        if local is None or local >= before:
-            local = pattern.at_or_after(after)
-    while local is not None:
-        ticks = [tick for tick in zones.moments_of(zone, local) if tick > moment]
-        if ticks:
-            return ticks[0]
-        local = pattern.at_or_after(zones.sides(zone, zones.gap_around(zone, local))[1])
-    return None
-
-
-def _last_real(pattern: cron_patterns.Pattern, zone: ZoneInfo, moment: datetime) -> datetime | None:
-    here = moment.astimezone(zone)
-    local = pattern.at_or_before(here.replace(tzinfo=None, fold=0))
-    if here.fold:
-        first = here.replace(fold=0).astimezone(UTC)
-        before, after = zones.sides(zone, zones.change_between(zone, first, moment))
-        if local is None or local < after:
-            local = pattern.at_or_before(before - timedelta.resolution)
-    while local is not None:
-        ticks = [tick for tick in zones.moments_of(zone, local) if tick <= moment]
-        if ticks:
-            return ticks[-1]
-        local = pattern.at_or_before(zones.sides(zone, zones.gap_around(zone, local))[0] - timedelta.resolution)
-    return None
-
-
-UNITS = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+@lru_cache(maxsize=1024)
+def _last_until(expression: str, timezone: str, seconds: bool, moment: datetime) -> datetime | None:
+    return last_tick(parse(expression, seconds), zone_named(timezone), moment)
 
 
 @dataclass(frozen=True)
 class Every(Schedule):
-    """A tick at `start` and each `interval` after it, in real time: clocks that go back or forth change nothing."""
+    """A tick at `start`, and one each `interval` after it, in real time: no clock that is put back changes anything."""
 
     kind = "interval"
     timezone = "UTC"
+
     interval: timedelta
     start: datetime = EPOCH
 
     def __post_init__(self) -> None:
-        if self.interval < timedelta(seconds=1):
-            raise InvalidSchedule("An interval is at least a second.")
+        intervals.checked(self.interval)
         object.__setattr__(self, "start", _utc(self.start))
 
     @property
     def expression(self) -> str:  # type: ignore[override]
-        return _span_text(self.interval) + ("" if self.start == EPOCH else f" from {self.start.isoformat()}")
+        start = "" if self.start == EPOCH else f" from {self.start.isoformat()}"
+        return intervals.written(self.interval) + start
 
     def next_after(self, moment: datetime) -> datetime | None:
         passed = (_utc(moment) - self.start) // self.interval
@@ -154,22 +106,24 @@ class Every(Schedule):
     def _tick(self, number: int) -> datetime | None:
         try:
             return self.start + number * self.interval
-        except OverflowError:
+        except OverflowError:  # the calendar ends with the year 9999
             return None
 
     def __str__(self) -> str:
-        return f"every {self.expression}"
+        return words.of_interval(self.interval, None if self.start == EPOCH else self.start)
 
 
 @dataclass(frozen=True)
 class At(Schedule):
-    """One tick."""
+    """One tick. `timezone` is only for the words."""
 
     kind = "once"
+
     moment: datetime
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
+        zone_named(self.timezone)
         object.__setattr__(self, "moment", _utc(self.moment))
 
     @property
@@ -177,13 +131,14 @@ class At(Schedule):
         return self.moment.isoformat()
 
     def next_after(self, moment: datetime) -> datetime | None:
-        return self.moment if self.moment > moment else None
+        return self.moment if self.moment > _utc(moment) else None
 
     def last_until(self, moment: datetime) -> datetime | None:
-        return self.moment if self.moment <= moment else None
+        return self.moment if self.moment <= _utc(moment) else None
 
     def __str__(self) -> str:
-        return f"once, {self.moment:%Y-%m-%d %H:%M} UTC"
+        local = self.moment.astimezone(zone_named(self.timezone))
+        return f"once, on {local:%Y-%m-%d} at {local:{'%H:%M:%S' if local.second else '%H:%M'}}, {self.timezone}"
 
 
 @dataclass(frozen=True)
@@ -201,12 +156,15 @@ class Manual(Schedule):
         return None
 
     def __str__(self) -> str:
-        return "by hand"
+        return "only by hand"
 
 
 def cron(expression: str, timezone: str | None = None, seconds: bool = False) -> Cron:
-    """A cron expression on the clocks of a time zone; None: settings.TIME_ZONE. Raises InvalidSchedule."""
-    return Cron(expression, timezone or django_timezone.get_default_timezone_name(), seconds)
+    """The times a cron expression names on the clocks of a time zone; None: settings.TIME_ZONE.
+
+    With `seconds` there are six fields, the seconds first. Raises InvalidSchedule.
+    """
+    return Cron(expression, get_default_timezone_name() if timezone is None else timezone, seconds)
 
 
 def every(
@@ -218,50 +176,63 @@ def every(
     seconds: float = 0,
     start: datetime | None = None,
 ) -> Every:
-    """A tick each so often, counted from `start`; None: from 1970, the same everywhere. Raises InvalidSchedule."""
-    interval = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    """A tick each so often, in real time, counted from `start`.
+
+    None: from 1970 in UTC, so that each process and each deploy has the same ticks. Raises InvalidSchedule.
+    """
+    try:
+        interval = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidSchedule(f"An interval is made of numbers, as in every(minutes=10): {error}.") from error
     return Every(interval, EPOCH if start is None else start)
 
 
 def at(moment: datetime) -> At:
     """One tick, at an aware moment. Raises InvalidSchedule."""
-    return At(moment, getattr(moment.tzinfo, "key", None) or "UTC")
+    return At(moment, getattr(getattr(moment, "tzinfo", None), "key", None) or "UTC")
 
 
 def manual() -> Manual:
-    """No tick of its own: run from the admin, or by `SchedulerService.trigger`."""
+    """No tick of its own: it runs when somebody says so."""
     return Manual()
 
 
 def schedule_of(kind: str, expression: str, timezone: str = "UTC") -> Schedule:
-    """The schedule a row stores. Raises InvalidSchedule."""
-    if kind == "cron":
+    """The schedule that a row stores, or that somebody typed into a form. Raises InvalidSchedule.
+
+    A cron expression of six fields has seconds. A moment without an offset is a local time of `timezone`.
+    """
+    if kind == Cron.kind:
         return Cron(expression, timezone, seconds=len(expression.split()) == 6)
-    if kind == "interval":
-        span, _, start = expression.partition(" from ")
-        return Every(_span_of(span), datetime.fromisoformat(start) if start else EPOCH)
-    if kind == "once":
-        return At(datetime.fromisoformat(expression), timezone)
-    if kind == "manual":
+    if kind == Every.kind:
+        span, has_start, start = expression.partition(" from ")
+        return Every(intervals.read(span), _moment_of(start, timezone) if has_start else EPOCH)
+    if kind == At.kind:
+        return At(_moment_of(expression, timezone), timezone)
+    if kind == Manual.kind:
         return Manual()
-    raise InvalidSchedule(f"A schedule's kind is cron, interval, once or manual; not {kind!r}.")
+    raise InvalidSchedule(f"A schedule is of kind cron, interval, once or manual, not {kind!r}.")
 
 
-def _span_text(span: timedelta) -> str:
-    left, words = round(span.total_seconds()), []
-    for unit, size in UNITS.items():
-        count, left = divmod(left, size)
-        if count:
-            words.append(f"{count} {unit}{'s' if count > 1 else ''}")
-    return " ".join(words)
-
-
-def _span_of(text: str) -> timedelta:
-    parts = re.findall(r"(\d+)\s*(week|day|hour|minute|second)s?", text)
-    return timedelta(seconds=sum(int(count) * UNITS[unit] for count, unit in parts))
+def _moment_of(text: str, timezone: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidSchedule(f"{text[:60]!r} is no moment. Write it like '2026-12-24 18:00'.") from None
+    if moment.tzinfo is not None:
+        return moment
+    reached = first_reached(zone_named(timezone), moment)
+    if reached is None:
+        raise InvalidSchedule(f"There is no {moment:%Y-%m-%d} in {timezone}: the clocks skipped that day.")
+    return reached
 
 
 def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise InvalidSchedule(f"{moment} has no time zone. Take one that has, such as django.utils.timezone.now().")
-    return moment.astimezone(UTC)
+    if not isinstance(moment, datetime):
+        raise InvalidSchedule(f"A moment is a datetime, not {type(moment).__name__}.")
+    if moment.utcoffset() is None:
+        raise InvalidSchedule(f"{moment} has no time zone. Take an aware moment, such as timezone.now() of Django.")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidSchedule(f"{moment} lies outside of the calendar in UTC.") from None
