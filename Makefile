@@ -24,7 +24,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos model seeded-bugs matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos oracle fuzz model seeded-bugs matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ crash: $(test_env) ## kill -9 at every crash point on every store (ten minutes)
 
 chaos: $(test_env) ## kill, freeze, cut off and restart everything while 100,000 jobs run on each store (hours)
 	$(python) -m tests.chaos --jobs 100000 --faults 1600 $(ARGS)
+
+oracle: $(test_env) ## compare cron ticks with a minute walker: every zone, every change of the clocks 2000-2037 (twenty minutes)
+	$(python) -m tests.jobs.oracle $(ARGS)
+
+fuzz: $(test_env) ## 200,000 cron strings: what is refused, what is read, and how long it takes (minutes)
+	$(python) -m tests.jobs.fuzz $(ARGS)
 
 model: ## search the model of the lease protocol with spin, and refute its mutations
 	$(PYTHON) -m tests.model $(ARGS)

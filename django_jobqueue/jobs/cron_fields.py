@@ -54,19 +54,20 @@ class Field:
 
 
 SECOND = Field("second", 0, 59)
+WEEKDAY = Field(
+    "day of the week",
+    0,
+    7,
+    WEEKDAYS,
+    special=r"([0-7]|" + "|".join(WEEKDAYS) + r")#[1-5]|l[0-7]",
+    also=" or sun to sat, 5#2 (the second Friday) or L5 (the last)",
+)
 FIELDS = (
     Field("minute", 0, 59),
     Field("hour", 0, 23),
     Field("day of the month", 1, 31, special=r"l|([1-9]|[12][0-9]|3[01])w", also=", L (the last) or 15W (a weekday)"),
     Field("month", 1, 12, MONTHS, also=" or jan to dec"),
-    Field(
-        "day of the week",
-        0,
-        7,
-        WEEKDAYS,
-        special=r"([0-7]|" + "|".join(WEEKDAYS) + r")#[1-5]|l[0-7]",
-        also=" or sun to sat, 5#2 (the second Friday) or L5 (the last)",
-    ),
+    WEEKDAY,
 )
 
 
@@ -146,6 +147,8 @@ def _problem_of_values(field: Field, first: str, last: str | None, step: str | N
     low, high = field.number(first), field.number(first if last is None else last)
     if low is None or high is None:
         return f"Write {field.wanted}."
+    if field is WEEKDAY and low == 7 and (last or step):
+        return "Sunday is 7 alone or at the end; at the beginning it is 0."
     if last is not None and low == high:
         return f"Some crons take it for all values. Write {first}."
     if last is not None and low > high and step is not None:

@@ -1,0 +1,65 @@
+"""A sample of `make oracle`, which compares every zone and every change of the clocks; and what the oracle can see."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from django_jobqueue.jobs import schedule, ticks
+from tests.jobs import oracle
+
+ODD = ("Australia/Lord_Howe", "Africa/Cairo", "America/Nuuk", "Africa/Casablanca", "Asia/Gaza", "Antarctica/Troll")
+
+
+def test_no_minute_differs_from_the_oracle():
+    dice = random.Random(time.time_ns())
+    names = ["Pacific/Apia", dice.choice(ODD), dice.choice(oracle.zones())]
+    found = [change for name in names for change in oracle.changes(name)]
+    sample = [change for change in found if abs(change.shift) > oracle.HOUR] + dice.sample(found, min(8, len(found)))
+    assert [text for change in sample for text in oracle.differences(change, dice.sample(oracle.EXPRESSIONS, 20))] == []
+
+
+BERLIN = [
+    oracle.Change("Europe/Berlin", moment=1_774_746_000, shift=3600),  # 29 March 2026
+    oracle.Change("Europe/Berlin", moment=1_792_890_000, shift=-3600),  # 25 October 2026
+]
+
+
+def test_the_changes_are_found():
+    assert [
+        change for change in oracle.changes("Europe/Berlin") if 1_770_000_000 < change.moment < 1_800_000_000
+    ] == BERLIN
+
+
+@pytest.fixture
+def forget():
+    def clear():
+        schedule._next_after.cache_clear()
+        schedule._last_until.cache_clear()
+
+    yield clear
+    clear()
+
+
+AS_A_RHYTHM = {"_next_fixed": ticks._next_real, "_last_fixed": ticks._last_real}
+AS_FIXED = {"_next_real": ticks._next_fixed, "_last_real": ticks._last_fixed}
+SPRING, AUTUMN = BERLIN
+
+
+@pytest.mark.parametrize(
+    ("change", "expression", "broken"),
+    [
+        pytest.param(AUTUMN, "30 2 * * *", AS_A_RHYTHM, id="fires twice"),
+        pytest.param(SPRING, "30 2 * * *", AS_A_RHYTHM, id="does not fire"),
+        pytest.param(AUTUMN, "*/30 * * * *", AS_FIXED, id="pauses for an hour"),
+        pytest.param(AUTUMN, "30 2 * * *", {"_furthest_shown": ticks.shown_at}, id="fires again after a restart"),
+    ],
+)
+def test_the_oracle_sees_what_other_crons_do_wrong(forget, monkeypatch, change, expression, broken):
+    assert [*oracle.differences(change, [expression])] == []
+    for name, function in broken.items():
+        monkeypatch.setattr(ticks, name, function)
+    forget()
+    assert [*oracle.differences(change, [expression])] != []
