@@ -13,7 +13,7 @@ from django.utils.timezone import get_default_timezone_name
 from django_jobqueue.exceptions import InvalidSchedule
 from django_jobqueue.jobs import intervals, words
 from django_jobqueue.jobs.cron import parse
-from django_jobqueue.jobs.ticks import last_tick, next_tick
+from django_jobqueue.jobs.daylight import last_tick, next_tick
 from django_jobqueue.jobs.zones import first_reached, zone_named
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Cron(Schedule):
-    """The times a cron expression names on the clocks of a time zone, by the rule of `jobs/ticks.py`."""
+    """The times a cron expression names on the clocks of a time zone, by the rule of `jobs/daylight.py`."""
 
     kind = "cron"
 

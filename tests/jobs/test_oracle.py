@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from django_jobqueue.jobs import schedule, ticks
+from django_jobqueue.jobs import daylight, schedule
 from tests.jobs import oracle
 
 ODD = ("Australia/Lord_Howe", "Africa/Cairo", "America/Nuuk", "Africa/Casablanca", "Asia/Gaza", "Antarctica/Troll")
@@ -43,8 +43,8 @@ def forget():
     clear()
 
 
-AS_A_RHYTHM = {"_next_fixed": ticks._next_real, "_last_fixed": ticks._last_real}
-AS_FIXED = {"_next_real": ticks._next_fixed, "_last_real": ticks._last_fixed}
+AS_A_RHYTHM = {"_next_fixed": daylight._next_real, "_last_fixed": daylight._last_real}
+AS_FIXED = {"_next_real": daylight._next_fixed, "_last_real": daylight._last_fixed}
 SPRING, AUTUMN = BERLIN
 
 
@@ -54,12 +54,12 @@ SPRING, AUTUMN = BERLIN
         pytest.param(AUTUMN, "30 2 * * *", AS_A_RHYTHM, id="fires twice"),
         pytest.param(SPRING, "30 2 * * *", AS_A_RHYTHM, id="does not fire"),
         pytest.param(AUTUMN, "*/30 * * * *", AS_FIXED, id="pauses for an hour"),
-        pytest.param(AUTUMN, "30 2 * * *", {"_furthest_shown": ticks.shown_at}, id="fires again after a restart"),
+        pytest.param(AUTUMN, "30 2 * * *", {"_furthest_shown": daylight.shown_at}, id="fires again after a restart"),
     ],
 )
 def test_the_oracle_sees_what_other_crons_do_wrong(forget, monkeypatch, change, expression, broken):
     assert [*oracle.differences(change, [expression])] == []
     for name, function in broken.items():
-        monkeypatch.setattr(ticks, name, function)
+        monkeypatch.setattr(daylight, name, function)
     forget()
     assert [*oracle.differences(change, [expression])] != []
