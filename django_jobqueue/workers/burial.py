@@ -37,8 +37,10 @@ def bury(queue: Queue, slot: Slot) -> None:
 def _has_expired(queue: Queue, worker: UUID, ending: Ending) -> bool:
     """Settle the job that had to be stopped. False when that is refused: then it counts as a crash, and these end."""
     guilty = [job for job in queue.leases(worker) if (job.job_id, job.lease_no) == (ending.job_id, ending.lease_no)]
+    asked = queue.cancellations(worker)
     try:
-        queue.settle([Executor(queue, worker).expired(job) for job in guilty])  # none: it was just over
+        executor = Executor(queue, worker)
+        queue.settle([executor.expired(job, job.job_id in asked) for job in guilty])  # none: it was just over
     except (OperationalError, InterfaceError):
         raise
     except Exception:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import CancelledError
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -103,7 +105,7 @@ class Executor:
                 logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, exception)
                 return outcomes.released(reservation)
             if completion is None or completion.stored is None:
-                if self.window.was_interrupted and _comes_of_interruption(exception):
+                if self.window.was_interrupted and self._comes_of_interruption(exception):
                     raise Interrupted from exception  # what its cleaning up ran into is no fault of the job's
                 return self._failed(reservation, definition, result, exception, timing)
             logger.exception("Job %s raised something after it had completed.", reservation.job_id)
@@ -120,9 +122,16 @@ class Executor:
         """Run the job; its encoded result. An atomic one has completed then."""
         if completion is None or not definition.atomic:
             return outcomes.encode_result(self._call(definition, result, job, completion))
-        with completion.transaction():
+        with self._held_to_its_time(definition, job), completion.transaction():
             completion.result = self._call(definition, result, job, None)
         return ""
+
+    def _held_to_its_time(self, definition: TaskDefinition, job: Reservation) -> AbstractContextManager[None]:
+        """A commit, and what it sets off, can't be interrupted; only killed."""
+        timeout = timeout_of(job.timeout or definition.timeout, job.queue)
+        if timeout is None or self._timeouts is None:
+            return nullcontext()
+        return self._timeouts.hold_to(job, time.monotonic() + timeout)
 
     def _task_of(self, definition: TaskDefinition, job: Reservation) -> Any:
         """The task with the job's own queue and priority; the last one is kept, because jobs come in runs of a kind."""
@@ -191,6 +200,16 @@ class Executor:
         finally:
             self.window.shut()
 
+    def _comes_of_interruption(self, error: BaseException) -> bool:
+        """Whether it was raised while `Interrupted`, or what a coroutine sees of it, was on its way out of the job."""
+        causes = (Interrupted, CancelledError) if self.window.cause is Interrupted else (Interrupted,)
+        at: BaseException | None = error
+        for _ in range(_LONGEST_CHAIN):  # a job may have made a ring of it
+            if at is None or isinstance(at, causes):
+                break
+            at = at.__context__
+        return isinstance(at, causes)
+
     def _failed(
         self,
         reservation: Reservation,
@@ -204,7 +223,7 @@ class Executor:
             return outcomes.released(reservation)
         settlement = outcomes.failed(reservation, exception, definition.retry, timing)
         if self._stops.is_told(reservation.job_id):
-            settlement = settlement._replace(move=Move.CANCELLED, reason="", delay=0.0)  # as the store would have it
+            settlement = _as_cancelled(settlement)
         error, is_over = settlement.error, settlement.move in (Move.DEAD, Move.CANCELLED)
         status = TaskResultStatus.FAILED if is_over else TaskResultStatus.READY
         results.fail(result, status, error.class_path, error.traceback, timing.run_ms)
@@ -213,8 +232,11 @@ class Executor:
         self._report(settlement, exception)
         return settlement
 
-    def expired(self, reservation: Reservation) -> Settlement:
-        """For a job whose process was killed at its hard deadline, so that it can't say so itself."""
+    def expired(self, reservation: Reservation, is_asked: bool = False) -> Settlement:
+        """For a job whose process was killed at its hard deadline, so that it can't say so itself.
+
+        `is_asked`: to stop. That was what killed it, or will be what the store makes of it.
+        """
         own, strategy = reservation.timeout, None
         try:
             definition = lookup(reservation.task)
@@ -225,6 +247,8 @@ class Executor:
         error = JobTimeout(f"it ran longer than its timeout of {timeout:g} s, and its process had to be killed")
         timing = outcomes.Timing(run_ms=_ms(timeout + conf().KILL_AFTER))
         settlement = outcomes.failed(reservation, error, strategy, timing)
+        if is_asked:
+            settlement = _as_cancelled(settlement)
         self._report(settlement, error)
         return settlement
 
@@ -267,14 +291,9 @@ class Executor:
             logger.error("A receiver of a signal raised %s.", class_path(type(error)))
 
 
-def _comes_of_interruption(error: BaseException) -> bool:
-    """Whether it was raised while `Interrupted` was on its way out of the job."""
-    at: BaseException | None = error
-    for _ in range(_LONGEST_CHAIN):  # a job may have made a ring of it
-        if at is None or isinstance(at, Interrupted):
-            break
-        at = at.__context__
-    return isinstance(at, Interrupted)
+def _as_cancelled(settlement: Settlement) -> Settlement:
+    """As the store has it of a job that was asked to stop: logs and signals must say the same."""
+    return settlement._replace(move=Move.CANCELLED, reason="", delay=0.0)
 
 
 def _was_not_begun(completion: Completion, exception: BaseException) -> bool:

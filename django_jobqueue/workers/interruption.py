@@ -87,6 +87,10 @@ class ThreadWindow(JobWindow):
         with self._lock:
             self._cancel = cancel
 
+    def open(self) -> None:
+        self._cause = None
+        super().open()
+
     @property
     def cause(self) -> type[BaseException] | None:
         return self._cause

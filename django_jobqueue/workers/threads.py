@@ -70,7 +70,8 @@ class Threads(Runner):
         self._is_waiting = False
         self._given: SimpleQueue[Given | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._running: dict[UUID, Running] = {}
+        self._running: dict[tuple[UUID, int], Running] = {}
+        """By job and lease number: a lost job may come here again while its first run goes on."""
         self._took: deque[float] = deque()
         self._interrupted_at: float | None = None
 
@@ -78,7 +79,8 @@ class Threads(Runner):
 
     def run(self, next_job: NextJob, worker: UUID) -> None:
         while self.room and (held := next_job()) is not None:
-            self._running[held.reservation.job_id] = Running(held.reservation, JobWindow())
+            job = held.reservation
+            self._running[job.job_id, job.lease_no] = Running(job, JobWindow())
             if len(self._threads) < len(self._running):
                 self._start_thread()
             self._given.put(Given(held, worker))
@@ -173,7 +175,7 @@ class Threads(Runner):
     def _run_one(self, given: Given) -> None:
         job, begun = given.held.reservation, time.monotonic()
         executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts, self.stops)
-        self._running[job.job_id] = Running(job, executor.window)
+        self._running[job.job_id, job.lease_no] = Running(job, executor.window)
         try:
             perform(executor, given.held, self._outbox)
         except Exception:
@@ -182,6 +184,6 @@ class Threads(Runner):
             self._took.append(time.monotonic() - begun)
             if len(self._running) == 1:  # what belongs to the process, others may be using
                 self._surroundings.restore(job.task)
-            self._running.pop(job.job_id, None)
+            self._running.pop((job.job_id, job.lease_no), None)
             if self._is_waiting:
                 self._bell.ring()

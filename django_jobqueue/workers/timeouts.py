@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
@@ -27,41 +29,57 @@ class Timeouts:
         self._clock = clock
         self._watch = watch
         self._lock = threading.Lock()
-        self._hard: dict[UUID, Deadline] = {}
+        self._hard: dict[Hashable, Deadline] = {}
         self._published: Deadline | None = None
 
     def begin(self, job: Reservation, soft: float, window: JobWindow) -> None:
         """`soft` is when its time is up, on the monotonic clock. Of one that is to stop already it stays so."""
+        run = _run(job)
         with self._lock:
-            if job.job_id in self._hard:
+            if run in self._hard:
                 return
-            self._hard[job.job_id] = Deadline(soft + conf().KILL_AFTER, job.job_id, job.lease_no)
+            self._hard[run] = _hard(job, soft)
             self._publish()
-        self._clock.at(job.job_id, soft, partial(self._time_is_up, job.job_id, window, JobTimeout))
+        self._clock.at(run, soft, partial(self._time_is_up, run, window, JobTimeout))
+
+    @contextmanager
+    def hold_to(self, job: Reservation, soft: float) -> Iterator[None]:
+        """Nothing is raised inside; but its process is killed when all of it goes on for that long and longer."""
+        name = "held", *_run(job)
+        with self._lock:
+            self._hard[name] = _hard(job, soft)
+            self._publish()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._hard[name]
+                self._publish()
 
     def stop(self, job: Reservation, window: JobWindow) -> None:
         """Stop a running job by force, from any thread: `JobCancelled` is raised in it, and its process killed later.
 
         `end` follows as after `begin`.
         """
-        now = time.monotonic()
+        run, now = _run(job), time.monotonic()
         with self._lock:
-            self._hard[job.job_id] = Deadline(now + conf().KILL_AFTER, job.job_id, job.lease_no)
+            self._hard[run] = _hard(job, now)
             self._publish()
-        self._clock.at(job.job_id, now, partial(self._time_is_up, job.job_id, window, JobCancelled))
+        self._clock.at(run, now, partial(self._time_is_up, run, window, JobCancelled))
 
     def end(self, job: Reservation) -> None:
-        self._clock.cancel(job.job_id)
+        run = _run(job)
+        self._clock.cancel(run)
         with self._lock:
-            self._hard.pop(job.job_id, None)
+            self._hard.pop(run, None)
             self._publish()
 
-    def _time_is_up(self, job_id: UUID, window: JobWindow, cause: type[BaseException]) -> None:
+    def _time_is_up(self, run: Hashable, window: JobWindow, cause: type[BaseException]) -> None:
         """Again after a while: a job may swallow what is raised in it, or stand at the door of its window just now."""
-        if job_id not in self._hard:
+        if run not in self._hard:
             return
         pause = conf().KILL_AFTER if window.is_open else _SOON
-        self._clock.at(job_id, time.monotonic() + pause, partial(self._time_is_up, job_id, window, cause))
+        self._clock.at(run, time.monotonic() + pause, partial(self._time_is_up, run, window, cause))
         window.interrupt(cause)
 
     def _publish(self) -> None:
@@ -69,6 +87,15 @@ class Timeouts:
         if earliest != self._published:
             self._published = earliest
             self._watch(earliest)
+
+
+def _run(job: Reservation) -> tuple[UUID, int]:
+    """A job that was lost may run here a second time while the first run goes on: the lease number tells them apart."""
+    return job.job_id, job.lease_no
+
+
+def _hard(job: Reservation, soft: float) -> Deadline:
+    return Deadline(soft + conf().KILL_AFTER, job.job_id, job.lease_no)
 
 
 def complete(error: JobTimeout, timeout: float) -> None:

@@ -17,8 +17,10 @@ from django_jobqueue.exceptions import JobQueueError, LeaseLost
 from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.testing import run_all
+from django_jobqueue.workers.alarm import alarm
 from django_jobqueue.workers.atomically import Stored
 from django_jobqueue.workers.executor import Executor
+from django_jobqueue.workers.timeouts import Timeouts
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.queues.hooks import claim_one, settle
 from tests.workers import jobs
@@ -442,3 +444,16 @@ def test_a_context_without_a_job_completes_nothing():
 
 def test_the_error_is_ours():
     assert issubclass(LeaseLost, JobQueueError)
+
+
+def test_a_commit_has_the_time_of_its_job_and_can_only_be_killed(bench):
+    """What runs after the commit is the project's: it may hang."""
+    seen, at_commit = [], []
+    job_id = bench.queue.push(JobPayload.create(transfer, (bench.alias,), timeout=60.0))[0]
+    hooks["body"] = lambda: transaction.on_commit(lambda: at_commit.append(seen[-1]), using=bench.alias)
+    with alarm:
+        executor = Executor(bench.queue, bench.worker, timeouts=Timeouts(alarm, seen.append))
+        assert isinstance(executor.run(bench.queue.pop((), bench.worker), time.monotonic()), Stored)
+        assert alarm._next() is None
+    assert [deadline.job_id for deadline in at_commit] == [job_id]
+    assert seen[-1] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.queues.base import Room, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
+from django_jobqueue.signals import job_dead
 from django_jobqueue.workers.board import Board, Cause, Ending, Seat
 from django_jobqueue.workers.burial import bury
 from django_jobqueue.workers.hand import PLACES
@@ -34,8 +36,8 @@ def grave():
             self.queue.push(*payloads)
             return self.queue.reserve(["default"], len(payloads), self.worker.id)
 
-        def bury(self, cause):
-            self.slot.end(Ending(cause))
+        def bury(self, cause, guilty=None):
+            self.slot.end(Ending(cause) if guilty is None else Ending(cause, guilty.job_id, guilty.lease_no))
             bury(self.queue, self.slot)
             assert self.slot.is_free
 
@@ -95,3 +97,20 @@ def test_p5_more_than_a_hand_holds_are_taken_for_started():
     assert [hand.holds(one.job_id) for one in most[3:5]] == [False, True]
     hand.clear()
     assert not any(hand.holds(one.job_id) for one in most)
+
+
+def test_one_that_was_cancelled_and_had_to_be_killed_is_said_to_be_cancelled(grave, caplog):
+    """Its attempts are spent, so that it would be dead: the store says otherwise, and so must logs and signals."""
+    told = []
+    (deaf,) = grave.takes(job(max_attempts=1))
+    grave.queue.request_cancel(deaf.job_id, kill=True)
+    job_dead.connect(lambda **_: told.append(1), weak=False, dispatch_uid="cancelled")
+    try:
+        with caplog.at_level(logging.INFO):
+            grave.bury(Cause.DEADLINE, deaf)
+    finally:
+        job_dead.disconnect(dispatch_uid="cancelled")
+    assert not told
+    assert "was cancelled" in caplog.text
+    assert "is dead" not in caplog.text
+    assert [record.outcome for record in grave.queue.history] == ["cancelled"]

@@ -17,6 +17,10 @@ from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import threads
+from django_jobqueue.workers.board import unwatched
+from django_jobqueue.workers.interruption import Interrupted, ThreadWindow
+from django_jobqueue.workers.outbox import Outbox
+from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.shutdown import StopSignals
 from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.worker import Limits, Worker
@@ -292,6 +296,64 @@ def test_the_end_of_the_grace_interrupts_all_that_runs(settings, work):
         signals.run(Worker(queue, slots=Slots(threads=3)))
     assert sorted(job.room.value for job in queue.jobs.values()) == ["ready"] * 3
     assert {job.attempt for job in queue.jobs.values()} == {0}
+
+
+@task(retry=NoRetry())
+async def cleans_up_badly(name: str) -> None:
+    here.append(name)
+    try:
+        await asyncio.sleep(LONG)
+    finally:
+        raise ValueError(name)
+
+
+@pytest.mark.parametrize("on_loop", [False, True], ids=["own loop", "shared loop"])
+def test_a_coroutine_whose_cleaning_up_fails_at_the_end_of_the_grace_spends_no_attempt(settings, on_loop):
+    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
+    queue = MemoryQueue()
+    (job_id,) = push(queue, "a", task=cleans_up_badly)
+    threading.Thread(
+        target=lambda: (wait_until(lambda: here), signal.raise_signal(signal.SIGTERM)), daemon=True
+    ).start()
+    with StopSignals() as signals:
+        signals.run(Worker(queue, slots=Slots(threads=2, on_loop=on_loop)))
+    assert (queue.jobs[job_id].room.value, queue.jobs[job_id].attempt) == ("ready", 0)
+
+
+def test_the_cause_of_one_interruption_is_not_that_of_the_next_job():
+    window = ThreadWindow()
+    window.open()
+    window.runs_elsewhere(lambda: None)
+    window.interrupt(Interrupted)
+    assert window.cause is Interrupted
+    window.shut()
+    window.open()
+    assert window.cause is None
+
+
+def test_two_runs_of_one_job_are_two_that_run():
+    """It was lost, and came here again while its first run went on."""
+    gates = threading.Event(), threading.Event()
+    turns = iter(gates)
+    jobs.hooks["a"] = lambda: next(turns).wait(LONG)
+    queue, outbox, worker = MemoryQueue(), Outbox(), WorkerIdentity()
+    runner = threads.Threads(queue, outbox, Pace(1.0, 1), unwatched, lambda why: None, 2)
+    queue.join(worker)
+    push(queue, "a")
+    first = queue.pop((), worker.id)
+    with runner:
+        for n in (1, 2):
+            outbox.receive([first._replace(lease_no=n)])
+            runner.run(outbox.start_next, worker.id)
+            wait_until(lambda n=n: len(jobs.ran) == n)
+        assert runner.room == 0
+        gates[0].set()
+        wait_until(lambda: outbox.oldest_age)
+        wait_until(lambda: runner.room == 1)
+        assert runner.is_in_job
+        gates[1].set()
+        runner.end()
+        assert not runner.is_in_job
 
 
 def test_a_job_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):

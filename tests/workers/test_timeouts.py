@@ -80,6 +80,24 @@ def nap():
         time.sleep(0.005)
 
 
+def test_two_runs_of_one_job_have_deadlines_of_their_own():
+    """It was lost, and came here again while its first run went on."""
+    seen, now = Seen(), time.monotonic()
+    clock = TimerThread()
+    timeouts, queue, worker = Timeouts(clock, seen), MemoryQueue(), WorkerIdentity()
+    queue.join(worker)
+    push(queue, record, "a")
+    first = queue.pop((), worker.id)
+    again = first._replace(lease_no=2)
+    timeouts.begin(first, now + LONG, ThreadWindow())
+    timeouts.begin(again, now + 2 * LONG, ThreadWindow())
+    timeouts.end(first)
+    assert (seen[-1].job_id, seen[-1].lease_no) == (again.job_id, 2)
+    timeouts.end(again)
+    clock.stop()
+    assert seen[-1] is None
+
+
 @task(retry=NoRetry(), timeout=0.05)
 async def sleep_async(name: str) -> None:
     jobs.ran.append(name)
@@ -306,9 +324,10 @@ class TestAlarm:
             now = time.monotonic()
             for n in (3, 1, 2):
                 alarm.at(n, now + n / 100, lambda n=n: rung.append(n))
-            alarm.at("never", now + 0.005, lambda: rung.append("never"))
+            alarm.at("never", now + LONG, lambda: rung.append("never"))
             alarm.cancel("never")
             wait_until(lambda: len(rung) == 3)
+            assert alarm._next() is None
         assert rung == [1, 2, 3]
 
     def test_one_that_raises_does_not_keep_the_others_from_ringing(self):
@@ -470,10 +489,11 @@ def test_a_request_that_came_before_the_timeout_began_is_not_forgotten():
     timeouts = Timeouts(clock, seen)
     timeouts.stop(job, ThreadWindow())
     timeouts.begin(job, time.monotonic() + LONG, ThreadWindow())
-    assert clock == {job.job_id: JobCancelled}
+    run = job.job_id, job.lease_no
+    assert clock == {run: JobCancelled}
     timeouts.end(job)
     timeouts.begin(job, time.monotonic() + LONG, ThreadWindow())
-    assert clock == {job.job_id: JobTimeout}
+    assert clock == {run: JobTimeout}
     assert [deadline is None for deadline in seen] == [False, True, False]
 
 
