@@ -124,6 +124,10 @@ class Slot:
         self._word[_PID] = 0
         self._word[_LIFE] += 1
 
+    def unopen(self) -> None:
+        """There was no fork: nobody has had this life."""
+        self._word[_LIFE] -= 1
+
     def retire(self) -> None:
         """There are too many children: this one finishes its job and ends."""
         self._word[_RETIRED] = self.life

@@ -127,6 +127,11 @@ def live(name: str, work: Work, seat: Seat, lifeline: tuple[int, int], grace: fl
     sys.exit(code)
 
 
+def patience(grace: float) -> float:
+    """How many seconds a child may live without its parent: for the job, and for a store that does not answer."""
+    return 2 * grace + JOIN_SECONDS
+
+
 def _end_at_last(code: int) -> None:
     """In a thread: Python waits for every thread that is no daemon, and a job may have left one that never ends."""
     time.sleep(LINGER_SECONDS)
@@ -146,5 +151,5 @@ def _follow(lifeline: int, seat: Seat, grace: float) -> None:
     seat.is_orphan = True
     logger.warning("The parent of worker process %d is gone; it stops.", os.getpid())
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(2 * grace + JOIN_SECONDS)  # for the job, and for a store that does not answer
+    time.sleep(patience(grace) + LINGER_SECONDS)  # the heart is the first to end it, and gives back what it holds
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,7 +2,8 @@
 
 It sends their heartbeats, so a job that never lets go of the GIL keeps its lease; it takes back what a dead child held,
 passes on what operators want, and reclaims what workers of other hosts have left. Each store has two threads: what a
-reclaim waits for must not hold up a heartbeat, and a store that hangs must not hold up the others.
+reclaim waits for must not hold up a heartbeat, and a store that hangs must not hold up the others. When the parent is
+killed, it stays until the children have ended.
 
 It may die at any point. Before a heartbeat: the children notice in time and send their own. In the middle of a burial:
 the slot stays unburied, and the next heart does it again, which changes nothing twice. Its parent starts it again, and
@@ -34,6 +35,7 @@ from django_jobqueue.workers.cancellations import Cancellations, Lives
 from django_jobqueue.workers.health import Asked, Probes, health_of_board
 from django_jobqueue.workers.hygiene import close_connections
 from django_jobqueue.workers.orders import ASK_SECONDS, orders
+from django_jobqueue.workers.orphans import outlive
 from django_jobqueue.workers.process import is_frozen, rss_kb
 from django_jobqueue.workers.scaling import Scaling
 
@@ -50,37 +52,42 @@ def live(
     signals: set[signal.Signals],
     asked: Asked = Asked(),  # noqa: B008 (immutable)
     companions: Sequence[Callable[[], Companion]] = (),
+    patience: float = 0.0,
 ) -> None:
     """The whole life of the heart.
 
-    It ends when the parent does: signals to the group are the children's business.
+    It ends when the parent does, or `patience` seconds later when that has left children behind: signals to the group
+    are the children's business.
     """
     watched, held = lifeline
     os.close(held)
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-    chores: list[Companion] = [make() for make in companions]
+    for_children: list[Companion] = []
+    chores = [make() for make in companions]
     for queue, scaler in stores:
-        chores += [Beats(board, queue), Rounds(board, queue)]
+        for_children += [Beats(board, queue), Rounds(board, queue)]
         chores.append(Scaling(board, queue, scaler, partial(board.scale, queue.alias)))
     if asked:
         aliases, parent = [queue.alias for queue, _ in stores], os.getppid()
         chores.append(Probes(lambda: health_of_board(board, aliases, parent, time.monotonic()), asked))
-    for chore in chores:
+    for chore in [*for_children, *chores]:
         chore.start()
     while not select.select([watched], [], [], TICK)[0]:
         board.heart_beat_at = time.monotonic()
-    _end(chores)
+    ends = _ends(chores)
+    outlive(board.slots, patience, TICK)
+    for end in [*ends, *_ends(for_children)]:
+        end.join()
 
 
-def _end(chores: Sequence[Companion]) -> None:
+def _ends(chores: Sequence[Companion]) -> list[threading.Thread]:
     """All at once: one that is stuck must not keep another from its last round."""
     ends = [threading.Thread(target=chore.stop, daemon=True) for chore in chores]
     for end in ends:
         end.start()
-    for end in ends:
-        end.join()
+    return ends
 
 
 def living(slots: Sequence[Slot]) -> Iterator[tuple[Slot, UUID]]:

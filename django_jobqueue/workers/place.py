@@ -73,6 +73,11 @@ class Place:
         self.start_at = now + pause if again else None
         return pause
 
+    def refused(self) -> float:
+        """No process could be started. Gives how long to wait before the next try."""
+        self.started_at = time.monotonic()
+        return self.ended(again=True)
+
     def kill(self, ending: Ending) -> None:
         self.ending = ending
         self.send(signal.SIGKILL)

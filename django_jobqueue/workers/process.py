@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from traceback import walk_tb
 
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024 if hasattr(os, "sysconf") else 4
 
@@ -31,6 +32,15 @@ def is_frozen(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t", b"Z", b"X")
     except (OSError, IndexError):
         return False
+
+
+def close_pipes(error: OSError) -> None:
+    """Close what `multiprocessing` has opened for a process that could not be forked: it leaves that open."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "_launch":
+            for name in ("parent_r", "child_w", "child_r", "parent_w"):
+                if (end := frame.f_locals.get(name)) is not None:
+                    os.close(end)
 
 
 def _peak_kb() -> int:

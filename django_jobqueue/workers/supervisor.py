@@ -30,6 +30,7 @@ from django_jobqueue.workers.board import Board, Cause, Command, Ending, Seat, S
 from django_jobqueue.workers.health import Asked
 from django_jobqueue.workers.hygiene import close_before_fork
 from django_jobqueue.workers.place import LONGEST_AFTER_WORK, LONGEST_PAUSE, Place
+from django_jobqueue.workers.process import close_pipes
 from django_jobqueue.workers.shutdown import HURRY_SIGNAL, QUIET_SIGNAL, QUIET_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger("django_jobqueue.worker")
@@ -173,13 +174,25 @@ class Supervisor:
                 if self._told and place is not self._heart:
                     return
                 close_before_fork()
-                if slot is None:
-                    self._start_heart(context)
-                else:
-                    self._start_child(context, place, slot)
+                try:
+                    self._start(context, place, slot)
+                except OSError as error:  # no memory, or too many processes or files: for now
+                    close_pipes(error)
+                    pause = place.refused()
+                    logger.error("A process could not be started (%s); again in %.2f s.", error.strerror, pause)
+
+    def _start(self, context: Any, place: Place, slot: Slot | None) -> None:
+        if slot is None:
+            self._start_heart(context)
+            return
+        slot.open()
+        try:
+            self._start_child(context, place, slot)
+        except OSError:
+            slot.unopen()
+            raise
 
     def _start_child(self, context: Any, place: Place, slot: Slot) -> None:
-        slot.open()
         name = f"{socket.gethostname()}:{os.getpid()}/{place.number}"
         work, seat = self._stations[place.alias].work, Seat(slot, self._board, name)
         life = (place.alias, work, seat, self._lifeline, self.grace)
@@ -192,7 +205,8 @@ class Supervisor:
     def _start_heart(self, context: Any) -> None:
         stores = [(station.queue, station.scaler) for station in self._stations.values()]
         self._board.heart_beat_at = time.monotonic()
-        life = (self._board, stores, self._lifeline, child.SIGNALS, self._asked, self._companions)
+        rest = (self._asked, self._companions, child.patience(self.grace))
+        life = (self._board, stores, self._lifeline, child.SIGNALS, *rest)
         process = context.Process(target=heart.live, args=life, name="heart")
         process.start()
         self._heart.started(process)

@@ -20,6 +20,7 @@ from tests.crash import tasks
 from tests.crash.fixtures import POSTGRES, REDIS
 from tests.crash.processes import Stage, finish, terminate
 from tests.waiting import wait_until
+from tests.workers.test_supervisor import processes_of
 
 slow = pytest.mark.slow
 SEEDS = range(30 if os.environ.get("JOBQUEUE_CRASH_POINTS") == "all" else 4)
@@ -273,7 +274,24 @@ def test_children_of_a_killed_parent_end_at_last_whatever_their_job_does(open_pa
     pair.wait_for("start", "mule")
     parent.kill()
     finish(parent)
-    assert pair.leases() == [1, 1]  # until they end by themselves: nobody was left to give them back
+    assert pair.leases() == [0, 0]  # the heart outlives them, and gives back what they held
+    assert pair.outcomes() == [{}, {}]
+    assert not any(stage.attempts_burnt() for stage in pair.stages)
+
+
+@slow
+@on_redis
+def test_children_of_a_killed_parent_end_by_themselves_when_the_heart_is_gone_too(open_pair):
+    pair = open_pair(lease=1.0)
+    pair.push(tasks.deaf, "mule")
+    parent = pair.start_with(IMPATIENT, conf={"SHUTDOWN_GRACE": 0.1})
+    pair.wait_for("start", "mule")
+    heart = processes_of(parent)[0]
+    parent.send_signal(signal.SIGSTOP)  # or it would start another one
+    os.kill(heart, signal.SIGKILL)
+    parent.kill()
+    finish(parent)
+    assert pair.leases() == [1, 1]  # nobody was left to give them back
 
 
 IMPATIENT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import supervisor
+from django_jobqueue.workers.board import Board
 from django_jobqueue.workers.place import Place
 from tests.crash import tasks
 from tests.crash.fixtures import POSTGRES, REDIS, SQLITE
@@ -166,6 +169,51 @@ def test_a_parent_that_stops_does_not_spin_for_a_child_that_it_will_not_start(mo
     assert waits == [0.0, supervisor.LOOK_SECONDS]
 
 
+def test_a_fork_that_fails_is_tried_again_ever_more_slowly_and_leaves_nothing_open(monkeypatch, caplog):
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    parent, place = supervisor.Supervisor(), Place("default", 1)
+    parent._board, parent._places = Board(["default"]), [place]
+    parent._stations = {"default": supervisor.Station(MemoryQueue(), lambda *_: None)}
+    before, pauses = os.listdir("/proc/self/fd"), []
+    for _ in range(6):
+        place.start_at = parent._heart.start_at = 0.0
+        parent._start_due(supervisor._fork_context())
+        pauses.append(round(place.start_at - time.monotonic(), 1))
+    assert pauses == sorted(pauses)
+    assert 3.0 < pauses[-1] <= 4.0
+    assert os.listdir("/proc/self/fd") == before
+    assert (place.process, place.slot, parent._board.slots[0].is_free) == (None, None, True)
+    assert caplog.text.count("A process could not be started") == 12
+
+
+@on_sqlite
+def test_a_command_that_can_fork_nothing_for_a_while_works_when_it_can(crew):
+    stage, parent = crew(settings=STINGY)
+    stage.push(tasks.work, "job")
+    stage.wait_for("end", "job")
+    code, _, err = terminate(parent)
+    assert code == 0, err
+    assert err.count("A process could not be started") == 4
+
+
+STINGY = """
+import errno, os
+from tests.crash.settings import *
+
+fork, refused = os.fork, iter(range(4))
+
+def fork_at_last():
+    if next(refused, None) is not None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+os.fork = fork_at_last
+"""
+
+
 # the heart
 
 
@@ -208,9 +256,10 @@ def test_orphans_drain_and_keep_their_leases_meanwhile(crew):
     gate, lines = both_at_work(stage)
     stage.push(tasks.work, "later")
     heart = processes_of(parent)[0]
+    parent.send_signal(signal.SIGSTOP)  # or it would start another one
+    os.kill(heart, signal.SIGKILL)
     parent.kill()
     parent.wait()
-    wait_until(lambda: not exists(heart), "the heart has ended")
     rival = stage.worker()
     stage.wait_for("end", "later")  # so the rival is at work, and would take what it may
     joined = lines[0].time
@@ -221,6 +270,45 @@ def test_orphans_drain_and_keep_their_leases_meanwhile(crew):
     assert stage.outcomes() == {"completed": 3}
     wait_until(lambda: not any(exists(line.pid) for line in lines))
     assert stage.leases() == 0
+
+
+@on_most
+def test_an_orphan_that_never_lets_go_of_the_gil_keeps_its_lease_and_is_killed_at_last(crew):
+    """It can't stop, nor beat, nor end itself: the heart does it for it, and gives the job back."""
+    stage, parent = crew("--grace", "1", lease=1.0, settings=LONELY)
+    job_id = stage.push(tasks.hog, "hog", 60)
+    hog = stage.wait_for("start", "hog")[0].pid
+    heart = processes_of(parent)[0]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not exists(hog), "it is gone")
+    wait_until(lambda: not exists(heart), "and so is the heart")
+    assert (stage.leases(), stage.outcomes(job_id), stage.live()) == (0, {}, 1)
+    assert not stage.attempts_burnt()
+    assert stage.workers("running", "stopping", "dead") == 0
+
+
+@on_sqlite
+def test_an_orphan_is_killed_at_its_hard_deadline(crew):
+    stage, parent = crew(lease=3_600.0, conf=SOON)
+    job_id = stage.push(tasks.hog, "hog", 60, timeout=0.5, max_attempts=1)
+    stage.wait_for("start", "hog")
+    parent.kill()
+    parent.wait()
+    wait_until(stage.is_settled, "its time is up")
+    assert stage.dead()[job_id].reason == "expired"
+
+
+LONELY = """
+from django.core.checks import register
+from tests.crash.settings import *
+
+@register
+def shortens_the_last_wait(app_configs, **kwargs):
+    from django_jobqueue.workers import child
+    child.JOIN_SECONDS = 2.0
+    return []
+"""
 
 
 # stopping
