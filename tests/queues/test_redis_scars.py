@@ -531,6 +531,18 @@ def test_p2_an_exchange_that_a_client_repeats_claims_and_settles_once(queue, mon
     assert len(exchange.reservations) == 4
 
 
+def test_p8_a_cancel_that_a_client_repeats_is_true_and_one_that_comes_later_is_false(queue, client, monkeypatch):
+    payloads = jobs(300)
+    queue.push(*payloads)
+    run = queue._scripts.run
+    monkeypatch.setattr(queue._scripts, "run", lambda *call: [run(*call) for _ in range(2)][1])
+    assert all(queue.cancel(one.id) for one in payloads[:299])
+    assert not any(queue.cancel(one.id) for one in payloads[:299])
+    assert [row.ready for row in queue.stats()] == [1]
+    assert client.hstrlen(key("meta"), "cancels") == 2_048
+    assert JobHistory.objects.filter(outcome="cancelled").count() == 299
+
+
 @pytest.mark.parametrize("move", [Move.RETRY, Move.RELEASED, Move.DEAD])
 def test_p8_an_exchange_that_a_client_repeats_records_what_was_asked_to_stop_as_cancelled(queue, monkeypatch, move):
     """The second answer must say so too: the first one, which nobody heard, has ended the job."""

@@ -119,7 +119,7 @@ class RedisQueue(Queue):
         return self._cancel(job_id) or self._outbox.cancel(job_id) or self._cancel(job_id)
 
     def _cancel(self, job_id: UUID) -> bool:
-        is_done = bool(self._scripts.run("cancel", job_id.bytes, self._unrecorded.level))
+        is_done = bool(self._scripts.run("cancel", job_id.bytes, self._unrecorded.level, token_bytes(8)))
         if is_done:
             self._unrecorded.record_left_behind(0)
         return is_done

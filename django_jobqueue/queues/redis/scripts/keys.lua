@@ -14,7 +14,7 @@
 --   older_results       the same                     the older one
 --   asked       set     ids                          running jobs that were asked to stop, and some that are over
 --   calls       hash    worker -> moment, number     its last exchange, by which a repeated one is known
---   meta        hash    seq, done_since, results_since, results_bytes
+--   meta        hash    seq, done_since, results_since, results_bytes, cancels (the last calls of cancel)
 --
 --
 --   levels:<queue>           zset  the priorities that have jobs
