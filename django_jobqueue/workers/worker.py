@@ -222,6 +222,8 @@ class Worker:
                 self._run_batch()
             elif not self.limits.drain:
                 self._wait()
+            elif self._membership.is_dead:  # the line may be anything but empty
+                continue
             elif not self._runner.wait_for_an_end(self._is_done):  # a job may have left more to do
                 break
 
@@ -259,8 +261,10 @@ class Worker:
             return True
         most = None if self.limits.max_jobs is None else self.limits.max_jobs - self._started
         exchange = self._intake.fetch(self.identity.id, self._runner.room, most)
-        if not exchange.is_member:
-            self._beat()  # which is told the same, and begins anew; sooner than the next heartbeat would
+        if not exchange.is_member or (self.limits.drain and not exchange.reservations):
+            # One that was declared dead gets nothing and begins anew, sooner than after the next heartbeat; and it must
+            # not take that for the end of the line. A database says no more than that there was nothing.
+            self._beat()
         if exchange.reservations:
             self._last_work = time.monotonic()
         if self._intake.is_wary:

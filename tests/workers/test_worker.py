@@ -8,6 +8,7 @@ import time
 import pytest
 from django.db import DataError, OperationalError
 
+from django_jobqueue import get_queue
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
@@ -403,3 +404,15 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_store(monkeypatch):
 
     monkeypatch.setattr(queue, "join", away)
     assert worker.run().completed == 0
+
+
+@pytest.mark.parametrize("store", ["memory", "default"])
+def test_a_drain_does_not_take_its_own_burial_for_the_end_of_the_line(store):
+    """Who was declared dead gets nothing, and a database does not say why."""
+    queue = MemoryQueue() if store == "memory" else get_queue(store)
+    worker = Worker(queue, (), Limits(drain=True))
+    jobs.hooks["first"] = lambda: len(jobs.ran) > 1 or queue.declare_dead(worker.identity.id)
+    push(queue, "first", "second")
+    worker.run()
+    assert queue.size() == 0
+    assert jobs.ran == ["first", "first", "second"]
