@@ -37,7 +37,13 @@ def rows(transactional_db, database):
 
 
 @pytest.fixture
-def beside():
+def over():
+    """Ends the loops of a test, be it red."""
+    return threading.Event()
+
+
+@pytest.fixture
+def beside(over):
     """`beside(function, …)`: in a thread with connections of its own; its result."""
     pool = ThreadPoolExecutor(8)
 
@@ -51,6 +57,7 @@ def beside():
         return pool.submit(work)
 
     yield run
+    over.set()
     pool.shutdown()
 
 
@@ -68,13 +75,13 @@ def edit(rows, row):
 
 @pytest.mark.parametrize("act", [pause, delete, edit])
 @on_servers
-def test_who_comes_in_the_middle_of_a_tick_comes_after_it(rows, beside, monkeypatch, act):
-    reached, go_on = threading.Event(), threading.Event()
+def test_who_comes_in_the_middle_of_a_tick_comes_after_it(rows, beside, over, monkeypatch, act):
+    reached = threading.Event()
 
     def halt(point):
         if point == "tick.before_commit":
             reached.set()
-            assert go_on.wait(20)
+            assert over.wait(20)
 
     row = rows.make()
     monkeypatch.setattr(failpoints, "hit", halt)
@@ -83,7 +90,7 @@ def test_who_comes_in_the_middle_of_a_tick_comes_after_it(rows, beside, monkeypa
     acting = beside(act, rows, row)
     with pytest.raises(TimeoutError):
         acting.result(timeout=0.3)
-    go_on.set()
+    over.set()
     assert ticking.result().outcomes[0].outcome == "dispatched"
     acting.result()
     assert len(rows.jobs()) == 1
@@ -102,15 +109,14 @@ def test_who_is_first_is_seen_by_the_tick_that_passes_over_his_lock(rows, beside
 
 
 @on_all
-def test_nothing_is_pushed_after_the_commit_of_a_pause(rows, beside):
+def test_nothing_is_pushed_after_the_commit_of_a_pause(rows, beside, over):
     """Two schedulers in a hurry, and somebody who pauses one schedule after the other."""
     names = [f"s{n}" for n in range(3 if rows.database == "default" else 12)]
     made = {name: rows.make(name, schedule=every(seconds=1), grace=10**6, misfire="all") for name in names}
-    is_over = threading.Event()
 
     def schedule():
         moment = EIGHT
-        while not is_over.is_set():
+        while not over.is_set():
             moment += SECOND
             try:
                 rows.tick(moment)
@@ -131,7 +137,7 @@ def test_nothing_is_pushed_after_the_commit_of_a_pause(rows, beside):
         wait_until(lambda: len(rows.jobs()) > before, "they tick")  # noqa: B023
         edits.pause(rows.database, made[name].pk)
         seen[name] = ticks_of(name)
-    is_over.set()
+    over.set()
     for one in running:
         one.result()
     assert {name: ticks_of(name) for name in names} == seen
@@ -152,19 +158,18 @@ def test_two_schedulers_at_once_make_one_job(rows, beside):
 
 
 @on_all
-def test_an_edit_keeps_what_a_tick_has_decided(rows, beside):
+def test_an_edit_keeps_what_a_tick_has_decided(rows, beside, over):
     """Edits to and fro while schedulers tick: each tick is one job, however often it was planned again."""
     row = rows.make(schedule=every(seconds=1), grace=10**6, misfire="all")
-    is_over = threading.Event()
 
     def turn():
         for n in range(20):
             edits.changed(rows.database, row.pk, priority=n)
-        is_over.set()
+        over.set()
 
     turning = beside(turn)
     now, seen = edits.store_now(rows.database), []
-    while not is_over.is_set():
+    while not over.is_set():
         now += SECOND
         try:
             seen += [one.job_id for one in rows.tick(now).outcomes]
