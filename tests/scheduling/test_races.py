@@ -103,7 +103,7 @@ def test_who_is_first_is_seen_by_the_tick_that_passes_over_his_lock(rows, beside
     row = rows.make()
     with transaction.atomic(using=rows.database):
         edits.pause(rows.database, row.pk)
-        assert beside(rows.tick, hours(1)).result().outcomes == []
+        assert beside(rows.tick, hours(1)).result(timeout=20).outcomes == []
     assert beside(rows.tick, hours(1)).result().outcomes == []
     assert rows.jobs() == []
 
