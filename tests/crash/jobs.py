@@ -30,7 +30,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.utils import timezone, translation
 
-from django_jobqueue import NoRetry, task
+from django_jobqueue import NoRetry, get_queue, task
 from tests.crash.tasks import note
 
 MILD: dict[str, Callable[[], Any]] = {}
@@ -117,6 +117,19 @@ def _session(one: Any) -> dict[str, Any]:
         if one.vendor == "sqlite":
             cursor.execute("PRAGMA foreign_keys")
             return {"foreign keys": cursor.fetchone() != (1,)}
+        if one.vendor == "mysql":
+            cursor.execute(
+                "SELECT @@max_statement_time, database(), @@time_zone, @hostile, is_used_lock('hostile'), @@tx_isolation"
+            )
+            limit, database, zone, variable, lock, isolation = cursor.fetchone()
+            return {
+                "max_statement_time": float(limit),
+                "database": database != one.settings_dict["NAME"] and database,
+                "time_zone": zone == "+09:00" and zone,
+                "variable": variable,
+                "lock": lock,
+                "isolation": isolation != "READ-COMMITTED" and isolation,
+            }
         cursor.execute(
             "SELECT current_setting('statement_timeout'), current_setting('search_path'), current_setting('TimeZone'),"
             " current_user = session_user, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()"
@@ -153,13 +166,24 @@ def _connection() -> Any:
     return connections[alias if alias in connections else "default"]
 
 
-def _sql(on_postgres: str, on_sqlite: str = "PRAGMA foreign_keys = OFF") -> Callable[[], None]:
+def _sql(
+    on_postgres: str, on_mariadb: str = "SET @hostile = 1", on_sqlite: str = "PRAGMA foreign_keys = OFF"
+) -> Callable[[], None]:
     def run() -> None:
         one = _connection()
         with one.cursor() as cursor:
-            cursor.execute(on_sqlite if one.vendor == "sqlite" else on_postgres)
+            cursor.execute({"sqlite": on_sqlite, "mysql": on_mariadb}.get(one.vendor, on_postgres))
 
     return run
+
+
+def _lose_the_queue() -> None:
+    """A job may get hold of the connections of its own queue, and close them."""
+    queue: Any = get_queue(os.environ["JOBQUEUE_TEST_ALIAS"])
+    if queue.store:
+        queue.connection.client.connection_pool.disconnect()
+    else:
+        connections[queue.database].close()
 
 
 MILD |= {
@@ -193,17 +217,21 @@ MILD |= {
     "logging-disabled": lambda: logging.disable(logging.CRITICAL),
     "logging-configured": lambda: logging.basicConfig(level=logging.DEBUG, stream=_nowhere(), force=True),
     "priority-of-the-process": lambda: os.nice(0) or os.setpriority(os.PRIO_PROCESS, 0, AT_FIRST["nice"]),
-    "SET": _sql("SET statement_timeout = 12345"),
-    "search-path": _sql("SET search_path TO hostile, public"),
-    "set-config": _sql("SELECT set_config('statement_timeout', '4321', false)"),
+    "SET": _sql("SET statement_timeout = 12345", "SET max_statement_time = 12"),
+    "search-path": _sql("SET search_path TO hostile, public", "USE information_schema"),
+    "set-config": _sql(
+        "SELECT set_config('statement_timeout', '4321', false)",
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    ),
     "SET-ROLE": _sql("SET ROLE pg_monitor"),
-    "SET-TIME-ZONE": _sql("set time zone 'Asia/Tokyo'"),
-    "advisory-lock": _sql("SELECT pg_advisory_lock(4711)"),
-    "temporary-table": _sql("CREATE TEMPORARY TABLE hostile (id int)", "CREATE TEMPORARY TABLE hostile (id int)"),
+    "SET-TIME-ZONE": _sql("set time zone 'Asia/Tokyo'", "set time_zone = '+09:00'"),
+    "advisory-lock": _sql("SELECT pg_advisory_lock(4711)", "SELECT get_lock('hostile', 0)"),
+    "temporary-table": _sql(*["CREATE TEMPORARY TABLE hostile (id int)"] * 3),
     "LISTEN": _sql("LISTEN hostile"),
     "transaction-left-open": lambda: transaction.atomic(using=_connection().alias).__enter__(),
     "autocommit-off": lambda: transaction.set_autocommit(False, using=_connection().alias),
     "connections-closed": lambda: connections.close_all(),
+    "queue-lost": _lose_the_queue,
     "exits": lambda: sys.exit(3),
 }
 

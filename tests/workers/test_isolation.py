@@ -13,13 +13,15 @@ from django.db.backends.signals import connection_created
 from django_jobqueue import JobPayload, get_queue
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.crash import jobs
-from tests.crash.fixtures import POSTGRES, SQLITE
+from tests.crash.cases import ALL
+from tests.crash.fixtures import MARIADB, POSTGRES, REDIS, SQLITE
 from tests.crash.processes import finish, terminate
 from tests.testapp.tasks import add
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-on_two = pytest.mark.parametrize("alias", [SQLITE, POSTGRES])
+on_all = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, MARIADB, REDIS])
+on_two = on_all if ALL else pytest.mark.parametrize("alias", [SQLITE, POSTGRES])
 
 
 def is_alive(pid):
@@ -31,8 +33,8 @@ def test_the_corpus_is_as_large_as_was_promised():
     assert len(jobs.MILD) + len(jobs.ROUGH) + len(jobs.SLOW) >= 40
 
 
-@on_two
-@pytest.mark.parametrize("options", [(), ("--threads", "2")], ids=["main", "threads"])
+@on_all
+@pytest.mark.parametrize("options", [(), ("--threads", "1")], ids=["main", "threads"])
 def test_the_next_job_runs_clean_after_each_that_can_be_put_right(open_stage, options):
     """One process, each kind of job once, and a look after each. In a thread, signal handlers can't be set."""
     stage = open_stage()
@@ -40,13 +42,27 @@ def test_the_next_job_runs_clean_after_each_that_can_be_put_right(open_stage, op
     for kind in kinds:
         stage.push(jobs.misbehave, kind)
         stage.push(jobs.is_as_before, kind)
-    only_one = ("--threads", "1") if options else ()
-    code, _, err = finish(stage.worker("--drain", *only_one), 60)
+    code, _, err = finish(stage.worker("--drain", *options), 90)
     assert code == 0, err
     problems = [letter.error_message for letter in stage.dead().values() if letter.task.endswith("is_as_before")]
     assert problems == [], "\n".join(problems)
     assert stage.names("clean") == kinds
     assert len({line.pid for line in stage.lines()}) == 1, "none was bad enough for a new process"
+
+
+@pytest.mark.parametrize("alias", [SQLITE])
+def test_the_next_job_runs_clean_after_each_coroutine(open_stage):
+    """They share a loop, and its thread."""
+    stage = open_stage()
+    kinds = [kind for kind in jobs.MILD if not kind.startswith("SIG")]
+    for kind in kinds:
+        stage.push(jobs.amisbehave, kind)
+        stage.push(jobs.is_as_before, kind)
+    code, _, err = finish(stage.worker("--drain", "--concurrency", "1"), 90)
+    assert code == 0, err
+    problems = [letter.error_message for letter in stage.dead().values() if letter.task.endswith("is_as_before")]
+    assert problems == [], "\n".join(problems)
+    assert stage.names("clean") == kinds
 
 
 @on_two
