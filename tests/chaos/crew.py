@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.log import LOG
 from tests.crash.ledger import acknowledged
 
 READY_SECONDS = 30.0
+PLACE = "JOBQUEUE_TEST_DIR"
 
 
 class Actor:
@@ -64,14 +64,16 @@ class Actor:
 class Worker(Actor):
     """`queue_work` with so many children; 0: it runs the jobs itself."""
 
-    def __init__(self, name: str, directory: Path, env: dict[str, str], alias: str, processes: int) -> None:
+    def __init__(
+        self, name: str, directory: Path, env: dict[str, str], alias: str, processes: int, *options: str
+    ) -> None:
         super().__init__(name, directory, env)
-        self.alias, self.processes = alias, processes
+        self.alias, self.processes, self.options = alias, processes, options
         self.family: set[int] = set()
         """Everybody who was ever seen in it."""
 
     def command(self) -> list[str]:
-        return ["django", "queue_work", "--backend", self.alias, "--processes", str(self.processes)]
+        return ["django", "queue_work", "--backend", self.alias, "--processes", str(self.processes), *self.options]
 
     def wait_for_handler(self) -> None:
         """Until it would handle SIGTERM: one that was started a moment ago is still Python's."""
@@ -179,8 +181,8 @@ class Crew:
         return sorted(pid for pid in family if b"queue_work" in _said_at_start(pid, "cmdline") and self._is_ours(pid))
 
     def _is_ours(self, pid: int) -> bool:
-        """A number may have gone to somebody else since: it is the log that tells."""
-        return os.fsencode(f"{LOG}={self.workers[0].env[LOG]}") in _said_at_start(pid, "environ").split(b"\0")
+        """A number may have gone to somebody else since: it is the run's directory that tells."""
+        return os.fsencode(f"{PLACE}={self.workers[0].env[PLACE]}") in _said_at_start(pid, "environ").split(b"\0")
 
     def destroy(self) -> None:
         self._stop.set()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import stores
+from tests.chaos.ground import Ground, quantiles
 from tests.chaos.log import LOG
 from tests.chaos.plan import AT_LEAST, Plan
-from tests.servers.rooms import make_directory
 
 STANDSTILL_SECONDS = 60.0
 """After the last fault: how long the number of jobs that are left may stay the same."""
@@ -23,40 +20,27 @@ GRACE = 30.0
 class Run:
     def __init__(self, plan: Plan, keep: bool) -> None:
         self.plan = plan
-        self.keep = keep
-        self.directory = make_directory()
-        self.files = self.directory / "files"
+        self.ground = Ground(plan.store, plan.lease, keep)
+        self.store, self.files = self.ground.store, self.ground.files
         self.problems: list[str] = []
         self.faults_took = self.pushes_took = self.settled_after = 0.0
 
     def __enter__(self) -> Run:
-        os.environ["JOBQUEUE_TEST_DIR"] = str(self.files)
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.chaos.settings"
-        os.environ["JOBQUEUE_TEST_LEASE"] = str(self.plan.lease)
-        self.store = stores.KINDS[self.plan.store](self.directory)
-        os.environ["JOBQUEUE_TEST_ALIAS"] = self.store.alias
-        self.store.start()
-        self.store.publish()
+        self.ground.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.stop()
-        if self.keep:
-            print(f"kept: {self.directory}", flush=True)
-        else:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        self.ground.__exit__()
 
     def __call__(self) -> dict[str, Any]:
         """The report: figures, what should be zero, and `problems`, empty when all is well."""
-        import django
-
-        django.setup()
+        stage, begun = self.ground.open_stage(), time.monotonic()
+        stage.env |= self.store.child_env() | {LOG: str(self.log), "JOBQUEUE_CHAOS_SEED": str(self.plan.seed)}
         from tests.chaos import checker
         from tests.chaos.books import Books
         from tests.chaos.models import Effect
         from tests.chaos.nemesis import Nemesis
 
-        stage, begun = self._open_stage(), time.monotonic()
         crew = self._crew(stage)
         nemesis = Nemesis(self.plan, self.store, crew, self.log, self.files / "nemesis.json", self.over)
         try:
@@ -106,26 +90,6 @@ class Run:
 
     def _say(self, words: str) -> None:
         print(f"{self.plan.store}: {words}", file=sys.stderr, flush=True)
-
-    def _open_stage(self) -> Any:
-        from django.db import connections
-
-        from tests.crash.processes import Stage
-        from tests.crash.redis_stage import RedisStage
-
-        aliases = ["default"] if self.store.alias == "redis" else sorted({"default", self.store.alias})
-        names = {alias: connections[alias].creation.create_test_db(verbosity=0) for alias in aliases}
-        os.environ["JOBQUEUE_TEST_SQLITE"] = names["default"]
-        env = os.environ | {
-            "JOBQUEUE_TEST_DATABASE_NAMES": json.dumps(names),
-            "JOBQUEUE_CHAOS_SEED": str(self.plan.seed),
-        }
-        if self.store.alias == "redis":
-            stage: Any = RedisStage("redis", self.files, env, self.plan.lease, self.store.server.url)
-        else:
-            stage = Stage(self.store.alias, self.files, env, self.plan.lease)
-        stage.env |= self.store.child_env() | {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings", LOG: str(self.log)}
-        return stage
 
     def _crew(self, stage: Any) -> Any:
         from tests.chaos.crew import Crew, Producer, Worker
@@ -185,10 +149,3 @@ class Run:
             if not figures[what]
         ]
         return found
-
-
-def quantiles(what: str, values: list[float]) -> dict[str, Any]:
-    if not values:
-        return {what: "none"}
-    p50, p99 = values[len(values) // 2], values[min(len(values) - 1, int(len(values) * 0.99))]
-    return {what: f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {values[-1]:.2f} s ({len(values)})"}

@@ -119,7 +119,8 @@ def _session(one: Any) -> dict[str, Any]:
             return {"foreign keys": cursor.fetchone() != (1,)}
         if one.vendor == "mysql":
             cursor.execute(
-                "SELECT @@max_statement_time, database(), @@time_zone, @hostile, is_used_lock('hostile'), @@tx_isolation"
+                "SELECT @@max_statement_time, database(), @@time_zone, @hostile, is_used_lock('hostile'), "
+                "@@tx_isolation"
             )
             limit, database, zone, variable, lock, isolation = cursor.fetchone()
             return {
