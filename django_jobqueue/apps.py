@@ -14,7 +14,7 @@ class JobQueueConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_jobqueue.checks import deployment, schedules  # noqa: F401 (register the checks, their package's too)
+        from django_jobqueue.checks import atomic, deployment, schedules  # noqa: F401 (they and their package register checks)
         from django_jobqueue.decorators import register_loaded_tasks
 
         autodiscover_modules("tasks", "jobs")
