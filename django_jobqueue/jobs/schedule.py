@@ -202,6 +202,8 @@ def schedule_of(kind: str, expression: str, timezone: str = "UTC") -> Schedule:
 
     A cron expression of six fields has seconds. A moment without an offset is a local time of `timezone`.
     """
+    if not isinstance(expression, str):
+        raise InvalidSchedule(f"An expression is a text, not {type(expression).__name__}.")
     if kind == Cron.kind:
         return Cron(expression, timezone, seconds=len(expression.split()) == 6)
     if kind == Every.kind:
@@ -221,7 +223,10 @@ def _moment_of(text: str, timezone: str) -> datetime:
         raise InvalidSchedule(f"{text[:60]!r} is no moment. Write it like '2026-12-24 18:00'.") from None
     if moment.tzinfo is not None:
         return moment
-    reached = first_reached(zone_named(timezone), moment)
+    try:
+        reached = first_reached(zone_named(timezone), moment)
+    except OverflowError:
+        raise InvalidSchedule(f"{text[:60]!r} lies outside of the calendar in UTC.") from None
     if reached is None:
         raise InvalidSchedule(f"There is no {moment:%Y-%m-%d} in {timezone}: the clocks skipped that day.")
     return reached

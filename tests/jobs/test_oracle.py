@@ -33,6 +33,11 @@ def test_the_changes_are_found():
     ] == BERLIN
 
 
+@pytest.mark.parametrize("change", BERLIN, ids=["spring", "autumn"])
+def test_no_minute_of_the_two_nights_in_berlin_differs(change):
+    assert [*oracle.differences(change, oracle.EXPRESSIONS)] == []
+
+
 @pytest.fixture
 def forget():
     def clear():

@@ -170,6 +170,9 @@ REFUSED = [
     (lambda: schedule_of("interval", "1 day from yesterday"), "'yesterday' is no moment"),
     (lambda: schedule_of("once", "tomorrow"), "no moment. Write it like '2026-12-24 18:00'"),
     (lambda: schedule_of("once", "2011-12-30 12:00", "Pacific/Apia"), "skipped that day"),
+    (lambda: schedule_of("once", "9999-12-31 23:59", "America/New_York"), "outside of the calendar"),
+    (lambda: at(datetime(1, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))), "outside of the calendar"),
+    (lambda: schedule_of("interval", None), "a text, not NoneType"),
     (lambda: schedule_of("sometimes", ""), "cron, interval, once or manual"),
 ]
 
