@@ -73,8 +73,6 @@ FIELDS = (
 
 def split(expression: str, with_seconds: bool) -> list[str]:
     """The fields in lower case, the seconds first (`0` when there are none). Raises InvalidSchedule."""
-    if not isinstance(expression, str):
-        raise InvalidSchedule(f"A cron expression is a text like '0 8 * * 1-5', not {type(expression).__name__}.")
     if len(expression) > LONGEST:
         raise InvalidSchedule(f"A cron expression has {LONGEST} characters at most; this one has {len(expression)}.")
     if not expression.isascii() or not expression.isprintable():

@@ -17,6 +17,8 @@ _PART = re.compile(r"\s*(?:and\s+)?([0-9]{1,12})?\s*([a-z]+?)s?(?=\s|,|[0-9]|$),
 
 def checked(span: timedelta) -> timedelta:
     """A span a schedule can have: whole seconds, from one to a hundred years of them. Raises InvalidSchedule."""
+    if not isinstance(span, timedelta):
+        raise InvalidSchedule(f"An interval is a timedelta, not {type(span).__name__}. Write every(minutes=10).")
     if span == timedelta(0):
         raise InvalidSchedule("An interval needs a length. Write every(minutes=10), for example.")
     if not SHORTEST <= span <= LONGEST:

@@ -49,7 +49,8 @@ class Cron(Schedule):
     seconds: bool = False
 
     def __post_init__(self) -> None:
-        parse(self.expression, self.seconds)
+        _check_texts(expression=self.expression, timezone=self.timezone)
+        parse(self.expression, bool(self.seconds))
         zone_named(self.timezone)
         object.__setattr__(self, "expression", " ".join(self.expression.split()))
 
@@ -123,6 +124,7 @@ class At(Schedule):
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
+        _check_texts(timezone=self.timezone)
         zone_named(self.timezone)
         object.__setattr__(self, "moment", _utc(self.moment))
 
@@ -202,8 +204,7 @@ def schedule_of(kind: str, expression: str, timezone: str = "UTC") -> Schedule:
 
     A cron expression of six fields has seconds. A moment without an offset is a local time of `timezone`.
     """
-    if not isinstance(expression, str):
-        raise InvalidSchedule(f"An expression is a text, not {type(expression).__name__}.")
+    _check_texts(expression=expression, timezone=timezone)
     if kind == Cron.kind:
         return Cron(expression, timezone, seconds=len(expression.split()) == 6)
     if kind == Every.kind:
@@ -230,6 +231,12 @@ def _moment_of(text: str, timezone: str) -> datetime:
     if reached is None:
         raise InvalidSchedule(f"There is no {moment:%Y-%m-%d} in {timezone}: the clocks skipped that day.")
     return reached
+
+
+def _check_texts(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise InvalidSchedule(f"A schedule's {name} is a text, not {type(value).__name__}.")
 
 
 def _utc(moment: datetime) -> datetime:

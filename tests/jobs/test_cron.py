@@ -52,8 +52,9 @@ REFUSED = [
     ("@reboot", "There is no @reboot"),
     ("@every 5m", "Write every(minutes=10)"),
     ("@often", "none of @yearly"),
-    (None, "a text like '0 8 * * 1-5', not NoneType"),
-    (b"* * * * *", "not bytes"),
+    (None, "expression is a text, not NoneType"),
+    (b"* * * * *", "a text, not bytes"),
+    (["*"] * 5, "a text, not list"),
 ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from django_jobqueue import at, cron, every, manual
 from django_jobqueue.exceptions import InvalidSchedule
-from django_jobqueue.jobs.schedule import EPOCH, Cron, Every, schedule_of
+from django_jobqueue.jobs.schedule import EPOCH, At, Cron, Every, schedule_of
 from tests.jobs.oracle import EXPRESSIONS
 
 unhurried = settings(deadline=None, max_examples=200)  # the machine may be busy with the other tests
@@ -162,7 +162,11 @@ REFUSED = [
     (lambda: cron("0 8 * * *", "../../etc/passwd"), "no time zone"),
     (lambda: cron("0 8 * * *", "x" * 5000), "no time zone"),
     (lambda: cron("0 8 * * *", "a\0b"), "no time zone"),
-    (lambda: cron("0 8 * * *", 5), "no time zone"),
+    (lambda: cron("0 8 * * *", 5), "timezone is a text, not int"),
+    (lambda: cron("0 8 * * *", ["UTC"]), "timezone is a text, not list"),
+    (lambda: cron("0 8 * * *", "\ud800"), "no time zone"),
+    (lambda: At(EPOCH, []), "timezone is a text, not list"),
+    (lambda: Every(600), "a timedelta, not int"),
     (lambda: schedule_of("interval", "3 parsecs"), "'3 parsecs' is no interval. Write it like"),
     (lambda: schedule_of("interval", "10"), "no interval"),
     (lambda: schedule_of("interval", ""), "needs a length"),
