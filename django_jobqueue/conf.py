@@ -92,7 +92,8 @@ ON_COMMIT = ("outbox", "on_commit", "immediate")
 @lru_cache(maxsize=1)
 def conf() -> Conf:
     """The project's settings over the defaults. Unknown keys are left to `manage.py check`, not raised here."""
-    given = getattr(settings, "JOBQUEUE", None) or {}
+    given = getattr(settings, "JOBQUEUE", None)
+    given = given if isinstance(given, dict) else {}  # E001 says so
     known = {one.name for one in fields(Conf)}
     return Conf(**{key: value for key, value in given.items() if key in known})
 

@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, get_commands, load_command_class
+
+from django_jobqueue.jobs import registry
+from django_jobqueue.scheduling import chores
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("README.md")])
@@ -46,10 +50,11 @@ def run_python(page: str, path: Path, name: str) -> None:
     module = ModuleType(name)
     sys.modules[name] = module  # a task must live in an importable module
     try:
-        for block in blocks(page, "python", "py"):
-            code = compile("\n" * (block.line - 1) + block.text, str(path), "exec")
-            if block.is_run:
-                exec(code, vars(module))  # noqa: S102 - our own documentation
+        with patch.dict(registry._definitions), patch.dict(chores._registered):  # its tasks are nobody else's
+            for block in blocks(page, "python", "py"):
+                code = compile("\n" * (block.line - 1) + block.text, str(path), "exec")
+                if block.is_run:
+                    exec(code, vars(module))  # noqa: S102 - our own documentation
     finally:
         del sys.modules[name]
 
