@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from django_jobqueue.admin import dead_letters, history, jobs, other, workers
+from django_jobqueue.admin import dead_letters, history, jobs, other, schedules, workers
 
-__all__ = ["dead_letters", "history", "jobs", "other", "workers"]
+__all__ = ["dead_letters", "history", "jobs", "other", "schedules", "workers"]

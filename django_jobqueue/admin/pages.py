@@ -56,6 +56,10 @@ class Page:
     result: Any = ""
     facts: list[tuple[Any, Any]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    events_title: Any = ""
+    summary: Any = ""
+    preview: Any = None
+    preview_url: str = ""
     unreadable: int = 0
     buttons: list[Button] = field(default_factory=list)
     lease_no: Any = None

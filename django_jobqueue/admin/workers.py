@@ -22,6 +22,7 @@ from django_jobqueue.admin.pages import Page, page_url
 from django_jobqueue.admin.robust import UNREADABLE, readable
 from django_jobqueue.lifecycle.dead_letters import Revival
 from django_jobqueue.models import Job, JobLock, WorkerProcess
+from django_jobqueue.scheduling.register import STORE as SCHEDULERS
 from django_jobqueue.workers import orders
 
 _LEASES_SHOWN = 50
@@ -68,6 +69,9 @@ class WorkerAdmin(JobQueueAdmin):
     narrow = ("running",)
     actions = ("quiet_selected", "resume_selected", "stop_selected")
     operations = (QUIET, RESUME, STOP)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).exclude(store=SCHEDULERS)  # they take no orders; see the schedules
 
     def has_order_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(_PERMISSION))

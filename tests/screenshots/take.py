@@ -13,11 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LIGHT, DARK = "1", "0"  # Blink's numbers for prefers-color-scheme
 NARROW = 430
+
+WRONG = {
+    "_sent": "1",
+    **{"name": "Month's end", "task": "shop.catalogue.stock_report", "args": "[1, 2]", "kwargs": '{"full": tru}'},
+    **{"kind": "cron", "expression": "0 18 31 2 *", "timezone": "Berlin", "backend": "default", "enabled": "on"},
+    **{"misfire": "once", "misfire_limit": "10", "grace": "60", "overlap": "allow", "jitter": "0", "priority": "200"},
+}
 
 # (name, model, page, height): each is taken light and dark
 PAGES = [
@@ -26,8 +34,16 @@ PAGES = [
     ("dead-letter", "deadletterjob", "change", 1330),
     ("retry-edited", "deadletterjob", "edit_retry", 1000),
     ("workers", "workerprocess", "changelist", 560),
+    ("schedules", "recurringjob", "changelist", 1010),
+    ("schedule", "recurringjob", "change", 1500),
+    ("schedule-form", "recurringjob", "edit", 1500),
+    ("schedule-run", "recurringjob", "run", 760),
+    ("schedule-wrong", "recurringjob", "add", 1500),
 ]
-NARROW_PAGES = [("dead-letter", 1900), ("dead-letters", 1700), ("jobs", 1500)]
+NARROW_PAGES = [
+    *(("dead-letter", 1900), ("dead-letters", 1700), ("jobs", 1500)),
+    *(("schedules", 1700), ("schedule-form", 2300)),
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,8 +103,10 @@ def pictures(root: str, keys: dict[str, Any]) -> Iterator[tuple[str, str, int, i
 
     addresses: dict[str, str] = {}
     for name, model, page, height in PAGES:
-        args = [] if page == "changelist" else [keys["letter"]]
+        args = [] if page in ("changelist", "add") else [keys["schedule" if model == "recurringjob" else "letter"]]
         addresses[name] = root + reverse(f"admin:django_jobqueue_{model}_{page}", args=args)
+        if page == "add":
+            addresses[name] += f"?{urlencode(WRONG)}"
         yield f"{name}-light", addresses[name], 1360, height, LIGHT
         yield f"{name}-dark", addresses[name], 1360, height, DARK
     for name, height in NARROW_PAGES:

@@ -1,0 +1,178 @@
+"""What became of a schedule's last ticks: their job ids are computed, so one look at each table tells it for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import log1p
+from typing import Any
+from uuid import UUID
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from django_jobqueue.admin import widgets
+from django_jobqueue.admin.pages import page_url
+from django_jobqueue.admin.robust import UNREADABLE
+from django_jobqueue.exceptions import InvalidSchedule
+from django_jobqueue.jobs.schedule import Schedule, schedule_of
+from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob
+from django_jobqueue.scheduling.ticks import tick_id
+
+TICKS = 20
+_STEP, _HEIGHT, _LEAST = 6, 22, 4
+
+_WORDS = {
+    "completed": (_("completed"), "good"),
+    "dead": (_("dead letter"), "bad"),
+    "failed": (_("failed for good"), "bad"),
+    "discarded": (_("discarded"), "bad"),
+    "cancelled": (_("cancelled"), "mute"),
+    "retrying": (_("failed, will be retried"), "warn"),
+    "snoozed": (_("snoozed"), "info"),
+    "lost": (_("worker lost"), "warn"),
+    "live": (_("waits or runs"), "info"),
+    "": (_("no record"), "none"),
+}
+
+
+@dataclass
+class Run:
+    """One tick (None: started by hand) and what its job came to. An empty outcome: no table knows the job."""
+
+    tick: datetime | None
+    job_id: UUID
+    outcome: str = ""
+    run_ms: Any = 0
+    finished_at: Any = None
+    url: str = ""
+
+    @property
+    def label(self) -> Any:
+        return _WORDS.get(self.outcome, (widgets.cut(self.outcome, 20), "mute"))[0]
+
+    @property
+    def tone(self) -> str:
+        return _WORDS.get(self.outcome, ("", "mute"))[1]
+
+    @property
+    def badge(self) -> SafeString:
+        return widgets.badge("", self.label, self.tone)
+
+
+def schedule_in(row: RecurringJob) -> Schedule | None:
+    """The schedule of a row that may hold anything. None: it can't be read."""
+    try:
+        return schedule_of(row.kind, row.expression, row.timezone)
+    except (InvalidSchedule, *UNREADABLE):
+        return None
+
+
+def last_runs(using: str, rows: Iterable[RecurringJob]) -> dict[Any, list[Run]]:
+    """The last runs of each row by its key, the latest last. Three queries, however many rows there are."""
+    runs = {row.pk: _ticks_of(row) for row in rows if row.source != RecurringJob.Source.CHORE}
+    _look_up(using, [run for found in runs.values() for run in found])
+    return runs
+
+
+def _ticks_of(row: RecurringJob) -> list[Run]:
+    found: list[Run] = []
+    schedule, tick = schedule_in(row), row.last_run_at
+    try:
+        tick = schedule.last_until(tick) if schedule and tick else None
+        while schedule and tick and len(found) < TICKS:
+            found.append(Run(tick, tick_id(row.name, tick)))
+            tick = schedule.last_until(tick - datetime.resolution)
+            if tick and row.starts_at and tick < row.starts_at:
+                break
+    except (InvalidSchedule, *UNREADABLE):  # a date without a zone, or one from before the calendar
+        pass
+    if row.last_job_id and row.last_job_id not in {run.job_id for run in found}:
+        found = [Run(None, row.last_job_id), *found[: TICKS - 1]]
+    return found[::-1]
+
+
+def _look_up(using: str, runs: Sequence[Run]) -> None:
+    by_id = {run.job_id: run for run in runs}
+    if not by_id:
+        return
+    ids = list(by_id)
+    for pk, job_id, outcome, run_ms, finished_at in _history(using, ids):
+        run = by_id[job_id]
+        run.outcome, run.run_ms, run.finished_at = outcome, run_ms, finished_at
+        run.url = page_url(JobHistory, pk)
+    for job_id in DeadLetterJob._default_manager.using(using).filter(pk__in=ids).values_list("pk", flat=True):
+        by_id[job_id].outcome, by_id[job_id].url = "dead", page_url(DeadLetterJob, job_id)
+    for job_id in Job._default_manager.using(using).filter(pk__in=ids).values_list("pk", flat=True):
+        run = by_id[job_id]
+        run.outcome, run.url = run.outcome or "live", page_url(Job, job_id)
+
+
+def _history(using: str, ids: list[UUID]) -> list[tuple[Any, ...]]:
+    """The executions of these jobs, each job's latest last."""
+    rows = JobHistory._default_manager.using(using).filter(job_id__in=ids).order_by("lease_no")
+    try:
+        return list(rows.values_list("pk", "job_id", "outcome", "run_ms", "finished_at"))
+    except UNREADABLE:
+        return [(*row, None) for row in rows.values_list("pk", "job_id", "outcome", "run_ms")]
+
+
+# -- how it looks ------------------------------------------------------------------------------------------------------
+
+
+def sparkline(runs: Sequence[Run]) -> SafeString | str:
+    """A bar for each run, as tall as it was long, in the colour of what it came to."""
+    if not any(run.outcome for run in runs):
+        return ""
+    longest = max((widgets.number(run.run_ms) or 0 for run in runs), default=0)
+    first = TICKS - len(runs)  # the latest stands at the right, in every row
+    bars = [(run.tone, (first + place) * _STEP, *_bar(run, longest), _told(run)) for place, run in enumerate(runs)]
+    return format_html(
+        '<svg class="jq-spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        TICKS * _STEP,
+        _HEIGHT,
+        summary(runs),
+        format_html_join(
+            "",
+            '<rect class="jq-{}" x="{}" y="{}" width="4" height="{}" rx="1"><title>{}</title></rect>',
+            ((tone, x, y, height, title) for tone, x, y, height, title in bars),
+        ),
+    )
+
+
+def _bar(run: Run, longest: float) -> tuple[int, int]:
+    if not run.outcome:
+        return _HEIGHT - 2, 2
+    value = widgets.number(run.run_ms) or 0
+    share = log1p(max(value, 0)) / log1p(longest) if longest > 0 else 0
+    height = _LEAST + round((_HEIGHT - _LEAST) * share)
+    return _HEIGHT - height, height
+
+
+def _told(run: Run) -> str:
+    when = widgets.clock(run.tick) if run.tick else _t("by hand")
+    ran = f", {widgets.duration(run.run_ms)}" if run.outcome and run.outcome != "live" else ""
+    return f"{when}: {run.label}{ran}"
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """`last 20 runs: 18 completed, 2 dead letter`"""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[str(run.label)] = counts.get(str(run.label), 0) + 1
+    words = ", ".join(f"{count} {label}" for label, count in counts.items())
+    return _t("last %(count)s runs: %(words)s") % {"count": len(runs), "words": words}
+
+
+def outcome_of(run: Run | None) -> SafeString | str:
+    """The last run in the list: what it came to, and when."""
+    if run is None or not (run.outcome or run.tick):
+        return "—"
+    text = widgets.ago(run.finished_at or run.tick)
+    body = format_html('{}<span class="jq-reason">{}</span>', run.badge if run.outcome else "", text)
+    if not run.url:
+        return format_html('<span class="jq-outcome">{}</span>', body)
+    return format_html('<a class="jq-outcome" href="{}">{}</a>', run.url, body)
