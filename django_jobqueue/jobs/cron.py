@@ -75,36 +75,44 @@ class Pattern:
 @lru_cache(maxsize=16_384)
 def parse(expression: str, with_seconds: bool = False) -> Pattern:
     """Read an expression. Raises InvalidSchedule, which says what is wrong and what to write."""
-    second, *fields = cron_fields.split(expression, with_seconds)
+    second, minute, hour, *day_fields = cron_fields.split(expression, with_seconds)
+    days = " ".join(day_fields)
+    if not _can_come(days):
+        raise InvalidSchedule(
+            f"{expression!r} never fires: there is no day {day_fields[0]!r} in month {day_fields[1]!r}."
+        )
+    is_fixed = "*" not in minute and "*" not in hour
     try:
-        minutes, hours, *_, seconds = croniter.expand(" ".join([*fields, second]), strict=True)[0]
-    except (CroniterError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise InvalidSchedule(_refusal(expression, fields)) from error
-    days = " ".join(fields[2:])
-    if _first_day(days, date(2000, 1, 1)) is None:
-        raise InvalidSchedule(_refusal(expression, fields))
-    is_fixed = "*" not in fields[0] and "*" not in fields[1]
-    return Pattern(_numbers(seconds, 60), _numbers(minutes, 60), _numbers(hours, 24), days, is_fixed)
+        return Pattern(_numbers("second", second), _numbers("minute", minute), _numbers("hour", hour), days, is_fixed)
+    except CroniterError as error:  # no text is known that does this: our grammar is the narrower one
+        raise InvalidSchedule(f"{expression!r} is no cron expression: {error}") from error
+
+
+# Ten thousand expressions are made of few different fields: each of these is read once.
+
+
+@lru_cache(maxsize=1024)
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    place, size = {"minute": (0, 60), "hour": (1, 24), "second": (5, 60)}[name]
+    fields = ["*"] * 6
+    fields[place] = text
+    found: list[Any] = croniter.expand(" ".join(fields))[0][place]
+    return tuple(range(size)) if found == ["*"] else tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _can_come(days: str) -> bool:
+    try:
+        croniter.expand(f"0 0 {days}", strict=True)
+    except CroniterError:
+        return False
+    return _first_day(days, date(2000, 1, 1)) is not None
 
 
 def day_numbers(days: str) -> list[list[Any]]:
     """The numbers of each of the three fields of the day: `["*"]` for all, `"l"` for the last."""
     found: list[list[Any]] = croniter.expand(f"0 0 {days}")[0][2:5]
     return found
-
-
-def _refusal(expression: str, fields: list[str]) -> str:
-    return f"{expression!r} never fires: there is no day {fields[2]!r} in month {fields[3]!r}."
-
-
-def _numbers(field: list[Any], size: int) -> tuple[int, ...]:
-    return _shared(tuple(range(size)) if field == ["*"] else tuple(field))
-
-
-@lru_cache(maxsize=1024)
-def _shared(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """Ten thousand schedules need not keep ten thousand copies of 0 to 59."""
-    return numbers
 
 
 # Days are asked for again and again, and by few different fields: `* * *`, `* * 1-5`, `1 * *`.

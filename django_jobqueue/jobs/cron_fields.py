@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django_jobqueue.exceptions import InvalidSchedule
 
@@ -28,7 +29,7 @@ _ITEM = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]{
 _RANDOM = re.compile(r"[hr](\(.*\))?(/.*)?", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     name: str
     low: int
@@ -117,10 +118,16 @@ def _check_number(expression: str, fields: list[str], with_seconds: bool) -> Non
 
 
 def _check(expression: str, field: Field, text: str) -> None:
-    for item in text.split(","):
-        problem = _problem(field, item, is_alone=item == text)
-        if problem:
-            raise InvalidSchedule(f"{_quoted(expression)}: {item!r} is no {field.name}. {problem}")
+    item, problem = _fault(field, text)
+    if problem:
+        raise InvalidSchedule(f"{_quoted(expression)}: {item!r} is no {field.name}. {problem}")
+
+
+@lru_cache(maxsize=4096)
+def _fault(field: Field, text: str) -> tuple[str, str]:
+    """The first item that can't be read, and what to write instead."""
+    problems = ((item, _problem(field, item, is_alone=item == text)) for item in text.split(","))
+    return next(((item, problem) for item, problem in problems if problem), ("", ""))
 
 
 def _problem(field: Field, item: str, is_alone: bool) -> str:

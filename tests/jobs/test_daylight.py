@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from django_jobqueue.jobs.schedule import Cron
+from tests.jobs import oracle
 
 
 def ticks(expression, zone, first, last, seconds=False):
@@ -126,6 +129,16 @@ class TestOddZones:
         assert last == datetime(1972, 1, 7, 0, 43, 30, tzinfo=UTC)  # 23:59 on the clocks
         assert schedule.next_after(last) == datetime(1972, 1, 7, 0, 45, tzinfo=UTC)
         assert ticks("20 0 * * *", zone.key, *when) == ["07 00:44+00"]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from(oracle.zones()), st.integers(2000, 2037), st.integers(0, 23), st.integers(0, 59))
+def test_a_daily_job_runs_once_on_each_date_there_is(zone, year, hour, minute):
+    clocks = ZoneInfo(zone)
+    start, end = (datetime(one, 1, 1, tzinfo=clocks).astimezone(UTC) for one in (year, year + 1))
+    hours = (start + timedelta(hours=passed) for passed in range((end - start) // timedelta(hours=1)))
+    dates = {moment.astimezone(clocks).date() for moment in hours}
+    assert len(ticks(f"{minute} {hour} * * *", zone, *(f"{one:%Y-%m-%dT%H:%M}" for one in (start, end)))) == len(dates)
 
 
 def test_the_calendar_ends():
