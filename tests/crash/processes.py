@@ -20,7 +20,7 @@ from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, J
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.queues.orm import OrmQueue
 from tests.crash import tasks
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 class Line(NamedTuple):
@@ -185,7 +185,7 @@ class Stage:
         return self.live() == 0
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, str, str]:
     """Exit code, standard output and error of a process that is about to end."""
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err

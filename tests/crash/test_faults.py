@@ -51,7 +51,7 @@ def test_a_worker_is_frozen_for_longer_than_its_lease(books, monkeypatch, case):
     other = stage.worker(conf=ONE_BY_ONE)
     wait_until(lambda: stage.has_joined(other), "another one is there")
     thaw_when_its_lease_is_over(frozen)
-    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 90)
     for worker in (frozen, other):
         code, _, err = terminate(worker)
         assert code == 0, err
@@ -109,7 +109,7 @@ def test_a_worker_is_frozen_while_it_moves_jobs_of_others(books, case):
     other = stage.worker(conf=ONE_BY_ONE)
     wait_until(lambda: stage.has_joined(other), "another one is there")
     thaw_when_its_lease_is_over(frozen)
-    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 90)
     codes = [finish(frozen)[0] if options else terminate(frozen)[0], terminate(other)[0]]
     assert codes == [0, 0]
     assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
@@ -128,7 +128,7 @@ def live_through(books, case):
     """The worker that gets the error settles everything, and ends well."""
     stage = books.stage
     worker = stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:{failpoints.ERROR}:{case.nth}")
-    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 90)
     code, _, err = terminate(worker)
     assert code == 0, err
     assert f"failpoint {case.point}" in err, "the point was not reached"

@@ -150,7 +150,7 @@ def test_p4_an_atomic_job_gets_an_error(books, case):
     books.push(tasks.work, "last")
     worker = stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:error")
     wait_until(lambda: stage.queue.run_now(moved) or stage.is_settled(), "it is tried again, or over")
-    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 90)
     code, _, err = terminate(worker)
     assert code == 0, err
     assert f"failpoint {case.point}" in err, "the point was not reached"
@@ -170,7 +170,7 @@ def test_p4_an_atomic_job_is_frozen_for_longer_than_its_lease(books, case):
     over = time.monotonic() + 1.5 * LEASE
     wait_until(lambda: time.monotonic() > over)
     frozen.send_signal(signal.SIGCONT)
-    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 40)
+    wait_until(stage.is_settled, f"all settled; live: {stage.live()}", 90)
     wait_until(lambda: stage.has_joined(other), "the other one is there")
     assert [terminate(worker)[0] for worker in (frozen, other)] == [0, 0]
     assert effects(stage) == 1

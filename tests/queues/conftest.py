@@ -34,4 +34,4 @@ def server():
 @pytest.fixture
 def own(server, open_connection):
     """A connection to a server of this test alone."""
-    return open_connection(url=f"{server.url}?socket_timeout=0.5")
+    return open_connection(url=f"{server.url}?socket_timeout=2")

@@ -98,7 +98,7 @@ def ids(reservations: Iterable[Reservation]) -> list[UUID]:
     return [one.job_id for one in reservations]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What the condition gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -139,7 +139,7 @@ class OrmContract(QueueContract):
         return self.plant(models.JobLock, **{**defaults, **values})
 
     def claim_past_garbage(self, queue, worker):
-        return wait_for(lambda: claim(queue, 1, worker), 3)
+        return wait_for(lambda: claim(queue, 1, worker))
 
     def test_p9_a_place_in_the_line_without_a_job_stops_nobody(self, queue):
         for _ in range(3):
@@ -204,7 +204,7 @@ class OrmContract(QueueContract):
         payload = job(priority=100)
         queue.push(payload)
         worker = joined(queue)
-        assert wait_for(lambda: payload.id in ids(claim(queue, 5, worker)), 3)
+        assert wait_for(lambda: payload.id in ids(claim(queue, 5, worker)))
 
     def test_p9_a_job_whose_row_is_gone_can_be_settled(self, queue):
         queue.push(*jobs(8))

@@ -163,7 +163,7 @@ def test_p9_a_record_nobody_can_read_is_claimed_and_can_die(queue, client, garba
     worker = joined(queue)
     assert queue.find(broken.id) is not None
     queue.peek()
-    line = wait_for(lambda: claim(queue, 5, worker), 3)
+    line = wait_for(lambda: claim(queue, 5, worker))
     assert fine.id in ids(line)
     for one in line:
         assert settle(queue, one, Move.DEAD, reason="unknown_task")
@@ -275,11 +275,11 @@ def test_p10_flushall_under_load_costs_the_jobs_and_not_the_worker(queue, client
     thread.start()
     try:
         queue.push(*jobs(200))
-        assert wait_for(lambda: worker.counters.by_move[Move.DEAD] > 0, 10)
+        assert wait_for(lambda: worker.counters.by_move[Move.DEAD] > 0)
         client.flushdb()
         payload = JobPayload.create(noop)
         queue.push(payload)
-        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists(), 20)
+        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists())
     finally:
         worker.stop()
         thread.join(10)
@@ -658,7 +658,7 @@ def test_p2_a_heartbeat_does_not_wait_for_the_database(queue, monkeypatch):
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        assert wait_for(lambda: len(beats) > 3, 20)
+        assert wait_for(lambda: len(beats) > 3)
         assert seen == ["report"]
     finally:
         worker.stop()
@@ -695,7 +695,7 @@ def test_p9_a_due_time_of_garbage_does_not_end_a_worker(queue, client):
     try:
         payload = JobPayload.create(noop)
         queue.push(payload)
-        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists(), 20)
+        assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists())
     finally:
         worker.stop()
         thread.join(10)

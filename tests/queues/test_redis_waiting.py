@@ -57,7 +57,7 @@ def test_one_subscription_however_often_and_from_how_many_threads(queue):
     queue.wait(["default"], 0)
     assert (seen, len(subscriptions(queue))) == (1, 1)
     queue.close()
-    assert wait_for(lambda: not subscriptions(queue), 2)
+    assert wait_for(lambda: not subscriptions(queue))
 
 
 def test_a_push_to_another_queue_wakes_nobody(queue):

@@ -48,9 +48,9 @@ def test_children_come_when_jobs_wait_and_go_when_they_are_not_needed(scaled):
     lines = stage.wait_for("start", count=3)
     assert len({line.pid for line in lines}) == 3
     first.touch()
-    wait_until(lambda: stage.workers("stopped") >= 1, "one was not needed", seconds=40)
+    wait_until(lambda: stage.workers("stopped") >= 1, "one was not needed", seconds=120)
     second.touch()
-    wait_until(lambda: stage.workers("stopped") == 2, "and another one", seconds=40)
+    wait_until(lambda: stage.workers("stopped") == 2, "and another one", seconds=120)
     assert len(at_work(stage, 1)) == 1
     assert stage.is_settled()
     code, _, err = terminate(parent)

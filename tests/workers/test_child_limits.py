@@ -57,7 +57,7 @@ def test_a_child_lives_so_long_and_is_never_interrupted(crew):
     stage.wait_for("start", "slow")
     wait_until(lambda: stage.workers("stopping") == 1, "its time is up")
     gate.touch()
-    wait_until(lambda: stage.workers("stopped") >= 2, "and the next one's", seconds=40)
+    wait_until(lambda: stage.workers("stopped") >= 2, "and the next one's", seconds=120)
     ends_well(stage, parent)
     assert stage.outcomes() == {"completed": 1}
     assert stage.names("start") == ["slow"]

@@ -42,7 +42,7 @@ def test_the_next_job_runs_clean_after_each_that_can_be_put_right(open_stage, op
     for kind in kinds:
         stage.push(jobs.misbehave, kind)
         stage.push(jobs.is_as_before, kind)
-    code, _, err = finish(stage.worker("--drain", *options), 90)
+    code, _, err = finish(stage.worker("--drain", *options), 180)
     assert code == 0, err
     problems = [letter.error_message for letter in stage.dead().values() if letter.task.endswith("is_as_before")]
     assert problems == [], "\n".join(problems)
@@ -58,7 +58,7 @@ def test_the_next_job_runs_clean_after_each_coroutine(open_stage):
     for kind in kinds:
         stage.push(jobs.amisbehave, kind)
         stage.push(jobs.is_as_before, kind)
-    code, _, err = finish(stage.worker("--drain", "--concurrency", "1"), 90)
+    code, _, err = finish(stage.worker("--drain", "--concurrency", "1"), 180)
     assert code == 0, err
     problems = [letter.error_message for letter in stage.dead().values() if letter.task.endswith("is_as_before")]
     assert problems == [], "\n".join(problems)
@@ -73,7 +73,7 @@ def test_the_next_job_runs_clean_after_each_that_spoils_its_process(open_stage):
         stage.push(jobs.misbehave, kind, max_attempts=1, crash_budget=1)
         stage.push(jobs.is_as_before, kind)
     parent = stage.start("django", "queue_work", "--backend", stage.alias, "--processes", "1", conf={"PREFETCH_MAX": 1})
-    wait_until(lambda: stage.live() == 0 or parent.poll() is not None, "all jobs have ended", 90)
+    wait_until(lambda: stage.live() == 0 or parent.poll() is not None, "all jobs have ended", 180)
     [twin] = stage.lines("forked")
     assert not is_alive(twin.pid), "it must not work on beside its parent"
     assert [line.event for line in stage.lines() if line.pid == twin.pid] == ["forked"]
@@ -91,7 +91,7 @@ def test_each_that_does_not_end_is_stopped_at_its_timeout(open_stage):
         stage.push(jobs.misbehave, kind, max_attempts=1, timeout=0.3)
         stage.push(jobs.is_as_before, kind)
     parent = stage.start("django", "queue_work", "--backend", stage.alias, "--processes", "1", conf={"KILL_AFTER": 0.5})
-    wait_until(lambda: stage.live() == 0 or parent.poll() is not None, "all jobs have ended", 90)
+    wait_until(lambda: stage.live() == 0 or parent.poll() is not None, "all jobs have ended", 180)
     code, _, err = terminate(parent)
     assert code == 0, err
     reasons = {letter.reason for letter in stage.dead().values() if letter.task.endswith("misbehave")}

@@ -79,7 +79,7 @@ def test_the_end_of_the_grace_interrupts_the_job(open_stage):
     code, _, _ = terminate(worker)
 
     assert code == 0
-    assert 0.2 <= time.monotonic() - began < 0.2 + 1.0 + 2.0
+    assert 0.2 <= time.monotonic() - began < 20.0  # the usual grace is 30
     assert stage.leases() == 0
     assert stage.queue.find(job_id).attempt == 0
 
@@ -164,7 +164,7 @@ def test_an_idle_worker_stops_at_once(open_stage):
     began = time.monotonic()
     code, _, _ = terminate(worker)
     assert code == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20.0  # it would look again in 60
 
 
 def test_a_bell_may_be_rung_by_a_signal_handler_at_any_moment():

@@ -102,7 +102,7 @@ def test_a_job_that_kills_its_child_again_and_again_is_buried_by_its_budget(crew
     stage, parent = crew(lease=3_600.0)
     job_id = stage.push(tasks.killer, "killer")
     stage.push(tasks.work, "innocent")
-    wait_until(stage.is_settled, seconds=30)
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     assert stage.dead()[job_id].reason == "worker_lost"
@@ -114,7 +114,7 @@ def test_a_job_that_kills_its_child_again_and_again_is_buried_by_its_budget(crew
 def test_a_job_that_ends_its_process_as_if_all_were_well_is_charged_like_any_killer(crew):
     stage, parent = crew(lease=3_600.0)
     job_id = stage.push(tasks.killer, "quitter", "exit 0")
-    wait_until(stage.is_settled, seconds=15)
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     assert stage.dead()[job_id].reason == "worker_lost"
@@ -177,16 +177,14 @@ def test_a_fork_that_fails_is_tried_again_ever_more_slowly_and_leaves_nothing_op
     parent, place = supervisor.Supervisor(), Place("default", 1)
     parent._board, parent._places = Board(["default"]), [place]
     parent._stations = {"default": supervisor.Station(MemoryQueue(), lambda *_: None)}
-    before, pauses = os.listdir("/proc/self/fd"), []
+    before = os.listdir("/proc/self/fd")
     for _ in range(6):
         place.start_at = parent._heart.start_at = 0.0
         parent._start_due(supervisor._fork_context())
-        pauses.append(round(place.start_at - time.monotonic(), 1))
-    assert pauses == sorted(pauses)
-    assert 3.0 < pauses[-1] <= 4.0
+    pauses = re.findall(r"A process could not be started .*; again in (\S+) s", caplog.text)
+    assert pauses[::2] == pauses[1::2] == ["0.25", "0.50", "1.00", "2.00", "4.00", "4.00"]
     assert os.listdir("/proc/self/fd") == before
     assert (place.process, place.slot, parent._board.slots[0].is_free) == (None, None, True)
-    assert caplog.text.count("A process could not be started") == 12
 
 
 @on_sqlite
@@ -350,7 +348,7 @@ def test_a_job_past_its_hard_deadline_is_killed_and_runs_again_by_its_policy_or_
     stage, parent = crew(lease=3_600.0, conf=SOON)
     job_id = stage.push(tasks.hog, "hog", 60, timeout=0.2, max_attempts=2)
     stage.push(tasks.work, "innocent")
-    wait_until(stage.is_settled, seconds=30)
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     assert stage.names("start").count("hog") == 2
@@ -376,7 +374,7 @@ def test_jobs_that_were_fetched_with_it_pay_nothing(crew):
     os.kill(parent.pid, signal.SIGUSR2)
     stage.wait_for("start", "hog")
     held = stage.leases()
-    wait_until(stage.is_settled, seconds=30)
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     assert held > 1, "fetched together with the hog"
@@ -397,7 +395,7 @@ def test_jobs_that_were_fetched_with_a_killer_and_not_started_pay_nothing(crew):
     killer = stage.push(tasks.killer, "killer")
     behind = stage.push_many(tasks.work, 6, "behind")
     os.kill(parent.pid, signal.SIGUSR2)
-    wait_until(stage.is_settled, seconds=40)
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     taken = [int(count) for count in re.findall(r"Took (\d+) jobs back", err)]
@@ -431,7 +429,7 @@ def test_a_cancelled_job_that_swallows_what_is_raised_in_it_is_killed_at_the_dea
     job_id = stage.push(tasks.deaf, "deaf", max_attempts=5)
     stage.wait_for("start", "deaf")
     assert stage.queue.request_cancel(job_id, kill=True)
-    wait_until(stage.is_settled, seconds=30)
+    wait_until(stage.is_settled)
     stage.push(tasks.work, "next")
     stage.wait_for("end", "next")
     wait_until(stage.is_settled)
