@@ -13,9 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Sum
+from django.utils import timezone
 
 from django_jobqueue import Discard, ExponentialBackoff, FixedDelays, Retry, Snooze, task
-from shop import orders, outside, pictures, stores
+from shop import orders, outside, pictures, sales, stores
 from shop.jobs import SendInvoice
 from shop.models import ExchangeRate, Order, Picture
 
@@ -86,6 +87,43 @@ def write_report() -> dict[str, str]:
     report = settings.VAR_DIR / "report.txt"
     report.write_text("\n".join([*lines, f"in EUR {euros:,.2f}", ""]), encoding="utf-8")
     return {"sold": f"{euros:,.2f} EUR"}
+
+
+# The sales report, in stages; schedules.py says when. In earnest they ask each minute for an hour what isn't there yet.
+LATER = FixedDelays([1] * 180, only=sales.NotThereYet)
+
+
+@task(priority="low", retry=LATER)
+def collect_sales(day: str = "") -> dict[str, int]:
+    """The first stage. Not before every order is in."""
+    if stores.live_jobs("orders"):
+        raise sales.NotThereYet("orders are still being imported")
+    return {"products": sales.collect(day or today())}
+
+
+@task(priority="low", retry=LATER)
+def report_sales(day: str = "") -> dict[str, str]:
+    """The second one, of what the first has left."""
+    return {"sold best": sales.report(day or today())}
+
+
+@task(priority="low", retry=LATER)
+def send_sales(day: str = "") -> dict[str, int]:
+    """And the last."""
+    return {"sent": sum(letter.send() for letter in sales.letters(day or today()))}
+
+
+def today() -> str:
+    return timezone.localdate().isoformat()
+
+
+@task
+def watch_queue() -> dict[str, int]:
+    """How much there is to do, for whoever wants to draw it."""
+    waiting = stores.live_jobs()
+    with (settings.VAR_DIR / "queue.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{timezone.now():%Y-%m-%d %H:%M:%S},{waiting}\n")
+    return {"live": waiting}
 
 
 @task(backend=settings.FAST, queue_name="billing")

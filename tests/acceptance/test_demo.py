@@ -69,7 +69,7 @@ slow = pytest.mark.slow
 
 @slow
 def test_it_says_what_happened(shop):
-    total = re.search(r"total +2,350 +2,329 +\d+ +\d+ +20 +1 ", shop.said)
+    total = re.search(r"total +2,358 +2,337 +\d+ +\d+ +20 +1 ", shop.said)
     assert total, shop.said
     assert re.search(r"[\d,]+ jobs/s", shop.said)
     assert "make serve" in shop.said
@@ -78,7 +78,7 @@ def test_it_says_what_happened(shop):
 
 @slow
 def test_the_books_add_up(shop):
-    assert answers(shop.said) == ["yes"] * 7
+    assert answers(shop.said) == ["yes"] * 8
 
 
 @slow
@@ -98,10 +98,20 @@ def test_no_job_is_left_in_a_room(rows):
 
 
 @slow
+def test_p7_each_tick_became_one_job_and_what_code_declares_is_in_the_tables(shop, rows):
+    assert "8 ticks of schedules were due, and 8 jobs came of them, one each" in shop.said
+    found = dict(rows.execute("SELECT source, count(*) FROM jobqueue_recurring_jobs GROUP BY source"))
+    assert (found["code"], found["admin"]) == (5, 4)
+    assert found["chore"] > 0
+    assert "8 dispatched, 0 failed" in (shop.folder / "var" / "scheduler.log").read_text()
+
+
+@slow
 def test_the_worker_signed_off(shop, rows):
-    assert rows.execute("SELECT state FROM jobqueue_worker_processes").fetchall() == [("stopped",)]
+    assert rows.execute("SELECT DISTINCT state FROM jobqueue_worker_processes").fetchall() == [("stopped",)]
+    assert rows.execute("SELECT count(*) FROM jobqueue_worker_processes WHERE store = ''").fetchone() == (1,)
     log = (shop.folder / "var" / "worker.log").read_text()
-    assert re.search(r"Worker \S+ stopped: 2329 completed", log), log
+    assert re.search(r"Worker \S+ stopped: 2337 completed", log), log
     assert "Warning: " not in log
 
 
@@ -110,6 +120,7 @@ def test_the_work_was_real(shop):
     var = shop.folder / "var"
     letters = "".join(file.read_text() for file in (var / "mail").iterdir())
     assert len(set(re.findall(r"^Message-ID: <(INV-\d+)@", letters, re.MULTILINE))) == 1_155
+    assert len(set(re.findall(r"^Message-ID: <(sales-\S+)>", letters, re.MULTILINE))) == 2
     thumbnails = list((var / "media" / "thumbnails").iterdir())
     assert len(thumbnails) == 12
     for file in thumbnails:
@@ -165,8 +176,8 @@ def test_the_demo_runs_on_redis_and_its_server_keeps_the_jobs_and_goes_with_it(t
     succeed(tmp_path, "migrate", "--verbosity", "0")
     said = succeed(tmp_path, "demo", script="with_redis.py")
     assert re.search(r"default: all jobs in (Valkey|Redis) [\d.]+ \(aof-everysec\)", said)
-    assert re.search(r"total +2,350 +2,329 +\d+ +\d+ +20 +1 ", said), said
-    assert answers(said) == ["yes"] * 7
+    assert re.search(r"total +2,358 +2,337 +\d+ +\d+ +20 +1 ", said), said
+    assert answers(said) == ["yes"] * 8
     assert not is_listening(tmp_path)
 
     enqueue = "from shop.tasks import remind; print(remind.enqueue(order_number='10003').id)"
@@ -185,10 +196,10 @@ def test_the_demo_runs_on_both_stores_at_once_with_one_worker_command(tmp_path):
     said = succeed(tmp_path, "--both", "demo", script="with_redis.py")
     assert "default: the database" in said
     assert "fast: pictures and billing in" in said
-    assert "1,178 in 'default' and 1,172 in 'fast'" in said
-    assert answers(said) == ["yes"] * 8
+    assert "1,186 in 'default' and 1,172 in 'fast'" in said
+    assert answers(said) == ["yes"] * 9
     log = (tmp_path / "var" / "worker.log").read_text()
-    assert sum(int(count) for count in re.findall(r"\((?:default|fast)\): (\d+) completed", log)) == 2_329, log
+    assert sum(int(count) for count in re.findall(r"\((?:default|fast)\): (\d+) completed", log)) == 2_337, log
 
 
 @slow

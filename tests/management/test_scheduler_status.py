@@ -10,7 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from django_jobqueue.jobs import registry
 from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.registry import lookup, registered_names
 from django_jobqueue.jobs.schedule import cron, every, manual
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues import get_queue
@@ -32,8 +34,12 @@ def on(alias):
 
 
 @pytest.fixture
-def service(settings):
+def service(settings, monkeypatch):
+    """Of a project that declares nothing: tasks of other tests, and of the documentation, may have schedules."""
     settings.TASKS = ONE_STORE
+    for name in registered_names():
+        if getattr(lookup(name).task, "schedule", None) is not None:
+            monkeypatch.delitem(registry._definitions, name)
     return SchedulerService()
 
 

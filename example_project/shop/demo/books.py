@@ -8,12 +8,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count
 
-from django_jobqueue.models import DeadLetterJob, JobHistory
+from django_jobqueue.jobs.schedule import schedule_of
+from django_jobqueue.models import DeadLetterJob, JobHistory, RecurringJob
+from django_jobqueue.scheduling.ticks import tick_id
 from shop import jobs, stores, tasks
 from shop.models import Invoice, Order, OrderLine, Picture
 
@@ -79,6 +83,10 @@ def pushed(facts: dict[str, Any]) -> dict[str, int]:
         "shop.tasks.make_thumbnail": facts["pictures"] + 1,  # one calls it as an older release did
         "shop.tasks.fetch_rate": facts["rates"],
         "shop.tasks.write_report": 1,
+        "shop.tasks.watch_queue": 5,
+        "shop.tasks.collect_sales": 1,
+        "shop.tasks.report_sales": 1,
+        "shop.tasks.send_sales": 1,
         "shop.tasks.remind": 1,
         "shop.tasks.wrap_gift": 1,
     }
@@ -185,10 +193,31 @@ def checks(facts: dict[str, Any], lines: list[TaskLine]) -> Iterator[Check]:
         small == facts["pictures"] - facts["broken_pictures"],
         f"{small} of {facts['pictures']} pictures have a thumbnail, {facts['broken_pictures']} is broken",
     )
+    foreseen, found = Counter(ticks()), jobs_of_ticks()
+    yield Check(
+        foreseen == found,
+        f"{len(foreseen)} ticks of schedules were due, and {found.total()} jobs came of them, one each",
+    )
     yield Check(
         Counter({(group.reason, group.error): group.count for group in dead_groups()}) == deaths_foreseen(facts),
         "the dead letters are those that were broken on purpose, each for its reason",
     )
+
+
+def ticks() -> Iterator[UUID]:
+    """The ids of the jobs that the ticks of the demo's schedules should have become."""
+    for row in RecurringJob.objects.filter(source=RecurringJob.Source.ADMIN):
+        schedule = schedule_of(row.kind, row.expression, row.timezone)
+        tick = schedule.next_after(row.starts_at - timedelta.resolution)
+        while tick is not None and tick <= row.ends_at:
+            yield tick_id(row.name, tick)
+            tick = schedule.next_after(tick)
+
+
+def jobs_of_ticks() -> Counter[UUID]:
+    """What became of them. The ids of all other jobs are of another version."""
+    ended = JobHistory.objects.filter(outcome__in=JobHistory.FINAL).values_list("job_id", flat=True)
+    return Counter(job_id for job_id in ended if job_id.version == 5)
 
 
 def endings_that_repeat() -> bool:

@@ -75,6 +75,7 @@ def beginning(page: Page, facts: dict[str, Any], enqueued: int) -> None:
         page.line("           nothing waits any more")
     else:
         page.line("worker     manage.py queue_work, in a process of its own, until nothing waits any more")
+    page.line("scheduler  manage.py scheduler_run, beside it: four schedules are due within the next seconds")
 
 
 def about(queue: Queue) -> str:
@@ -134,7 +135,8 @@ def what_came_of_it(page: Page) -> None:
         f"{megabytes(sizes['after'])}, {saved / (sizes['before'] or 1):.0%} less"
     )
     page.line(f"report       {place(settings.VAR_DIR / 'report.txt')}")
-    page.line(f"worker log   {place(settings.VAR_DIR / 'worker.log')}")
+    page.line(f"sold best    {place(settings.VAR_DIR / 'sales')}, collected, written and mailed by three schedules")
+    page.line(f"logs         {place(settings.VAR_DIR / 'worker.log')}, {place(settings.VAR_DIR / 'scheduler.log')}")
 
 
 def dead_letters(page: Page) -> None:

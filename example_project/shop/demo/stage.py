@@ -11,12 +11,25 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
+from django.core.management import call_command
 from django.db import transaction
+from django.utils import timezone
 
-from django_jobqueue import JobPayload, get_queue
+from django_jobqueue import JobPayload, SchedulerService, at, every, get_queue
 from django_jobqueue.models import WorkerProcess
 from shop.models import ExchangeRate, Invoice, Order, OrderLine, Picture, Product
-from shop.tasks import fetch_rate, import_orders, make_thumbnail, remind, write_report
+from shop.schedules import SCHEDULES
+from shop.tasks import (
+    collect_sales,
+    fetch_rate,
+    import_orders,
+    make_thumbnail,
+    remind,
+    report_sales,
+    send_sales,
+    watch_queue,
+    write_report,
+)
 
 USER = PASSWORD = "demo"
 SHOP = [Invoice, OrderLine, Order, Picture, Product, ExchangeRate]
@@ -72,6 +85,24 @@ def enqueue_everything(currencies: list[str]) -> int:
     leave_jobs_of_an_older_release()
     enqueue_and_think_better_of_it()
     return len(pictures) + len(currencies) + 5
+
+
+def schedule_a_few() -> None:
+    """Five ticks a second apart, and the stages of the sales report, all within the next seconds.
+
+    What the shop has declared for its mornings is brought to the tables, and paused: the books are to add up at six.
+    """
+    call_command("scheduler_run", "--once", verbosity=0)
+    scheduler = SchedulerService()
+    for name in SCHEDULES:
+        scheduler.pause(name)
+    first = timezone.now().replace(microsecond=0) + timedelta(seconds=3)
+    watched = {"starts_at": first, "ends_at": first + timedelta(seconds=4), "grace": 600}
+    scheduler.schedule("demo: watch the queue", watch_queue, every(seconds=1), **watched)
+    for number, stage in enumerate((collect_sales, report_sales, send_sales)):
+        moment = first + timedelta(seconds=number)
+        once = {"starts_at": moment, "ends_at": moment, "grace": 600}
+        scheduler.schedule(f"demo: {stage.name}", stage, at(moment), kwargs={"day": f"{first:%Y-%m-%d}"}, **once)
 
 
 def leave_jobs_of_an_older_release() -> None:

@@ -20,6 +20,7 @@ class Command(BaseCommand):
         stage.reset()
         stage.open_shop()
         show.beginning(page, facts, stage.enqueue_everything(["GBP", "USD", "CHF"]))
+        stage.schedule_a_few()
         try:
             worker.work_until_nothing_waits(page.progress, options["patience"])
         except worker.WorkerTrouble as trouble:
