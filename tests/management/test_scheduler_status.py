@@ -22,6 +22,7 @@ from django_jobqueue.scheduling.register import Register
 from django_jobqueue.scheduling.service import SchedulerService
 from django_jobqueue.testing import run_all
 from tests.management.test_commands import run
+from tests.scheduling.conftest import only_built_in
 from tests.stores import NOBODY_LISTENS, ONE_STORE, two_stores
 from tests.testapp.tasks import add, fail
 
@@ -37,6 +38,7 @@ def on(alias):
 def service(settings, monkeypatch):
     """Of a project that declares nothing: tasks of other tests, and of the documentation, may have schedules."""
     settings.TASKS = ONE_STORE
+    only_built_in(monkeypatch)
     for name in registered_names():
         if getattr(lookup(name).task, "schedule", None) is not None:
             monkeypatch.delitem(registry._definitions, name)

@@ -9,6 +9,7 @@ import pytest
 
 from django_jobqueue.jobs.schedule import every
 from django_jobqueue.models import DelayedJob, Job, RecurringJob
+from django_jobqueue.scheduling import chores, housekeeping
 from django_jobqueue.scheduling.edits import plan
 from django_jobqueue.scheduling.tick import tick
 from tests.crash.fixtures import alias, open_stage
@@ -72,3 +73,10 @@ def rows(db: None, database: str) -> Rows:
 
 def hours(count: float) -> datetime:
     return EIGHT + timedelta(hours=count)
+
+
+def only_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the chores that the documentation adds, when its code has run in this process."""
+    known = chores._registered.items()
+    built_in = {name: one for name, one in known if one.work.__module__ == housekeeping.__name__}
+    monkeypatch.setattr(chores, "_registered", built_in)

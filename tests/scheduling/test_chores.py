@@ -22,6 +22,7 @@ from django_jobqueue.scheduling import chores, housekeeping
 from django_jobqueue.scheduling.chore_runner import ChoreRunner
 from django_jobqueue.scheduling.chores import Chore, chore
 from tests.lifecycle.letters import ADD, write_history, write_letter
+from tests.scheduling.conftest import only_built_in
 from tests.stores import NOBODY_LISTENS, empty_fast, two_stores
 from tests.waiting import wait_until
 
@@ -56,7 +57,8 @@ def gate():
 
 
 @pytest.fixture(autouse=True)
-def _databases_only(settings):
+def _plain(settings, monkeypatch):
+    only_built_in(monkeypatch)
     settings.TASKS = {alias: one for alias, one in settings.TASKS.items() if one["BACKEND"].endswith("DatabaseBackend")}
 
 
