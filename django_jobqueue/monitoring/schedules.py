@@ -201,7 +201,7 @@ class _Look:
 
     def _tell_of_code(self) -> None:
         found = declared()
-        self._problems += [f"Left out: {problem}" for problem in found.problems]
+        self._problems += [f"Left out: {problem}" for problem in (*found.problems, *found.doubled)]
         here = [name for name, one in found.good.items() if _database_of(one.backend) == self._database]
         there = set(self._rows.filter(name__in=here).values_list("name", flat=True))
         if missing := [name for name in here if name not in there]:
