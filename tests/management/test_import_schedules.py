@@ -167,3 +167,16 @@ def test_a_terminal_is_not_moved_by_what_was_stored(tmp_path):
     file = tmp_path / "crontab"
     file.write_text("0 8 * * * python manage.py 'add\x1b[2J' 1\n")
     assert "\x1b" not in run_tab(file)
+
+
+@pytest.mark.django_db(databases=["default", "mariadb"])
+def test_on_mariadb_capitals_make_no_other_name(settings, tmp_path):
+    settings.TASKS = {"default": {**ONE_STORE["default"], "OPTIONS": {"database": "mariadb"}}}
+    file = tmp_path / "crontab"
+    file.write_text("0 8 * * * python manage.py Add 1 2\n0 9 * * * python manage.py add 1 2\n")
+    said = run_tab(file, "--apply", "--map", "Add=tests.testapp.tasks.add")
+    assert said.endswith("1 made, 0 there already, 1 left out.\n")
+    assert run_tab(file, "--apply", "--map", "Add=tests.testapp.tasks.add").endswith(
+        "0 made, 1 there already, 1 left out.\n"
+    )
+    assert RecurringJob.objects.using("mariadb").get().name == "Add 1 2"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from django_jobqueue.exceptions import InvalidSchedule, JobQueueError
@@ -63,35 +63,44 @@ def examine(found: Iterable[Found], terms: Terms) -> list[Landing]:
     """What an import would do, one by one. Nothing is written."""
     wanted = list(found)
     using = get_queue(terms.backend).database
+    same = _sameness(using)
     there = _rows_called(using, [one.name for one in wanted])
     landings: list[Landing] = []
     names: set[str] = set()
     for one in wanted:
-        landings.append(_examine(one, terms, there.get(one.name), one.name in names))
-        names.add(one.name)
+        name = same(one.name)
+        landings.append(_examine(one, terms, there.get(name), name in names))
+        names.add(name)
     return landings
 
 
 def write(landings: Iterable[Landing], terms: Terms) -> int:
     """Make the schedules that are new, and say how many. One that appeared meanwhile is left as it is."""
     using = get_queue(terms.backend).database
+    same = _sameness(using)
     rows = [one.row for one in landings if one.verdict is Verdict.NEW and one.row is not None]
     written = 0
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         with transaction.atomic(using=using):
             taken = _rows_called(using, [row.name for row in chunk])
-            free = [row for row in chunk if row.name not in taken]
+            free = [row for row in chunk if same(row.name) not in taken]
             RecurringJob._default_manager.using(using).bulk_create(free, ignore_conflicts=True)
             written += len(free)
     return written
 
 
+def _sameness(using: str) -> Callable[[str], str]:
+    """What two names have in common that this database takes for one: MySQL and MariaDB don't look at capitals."""
+    return str.casefold if connections[using].vendor == "mysql" else str
+
+
 def _rows_called(using: str, names: Sequence[str]) -> dict[str, RecurringJob]:
+    same = _sameness(using)
     rows = RecurringJob._default_manager.using(using)
     found: dict[str, RecurringJob] = {}
     for start in range(0, len(names), _CHUNK):
-        found.update({row.name: row for row in rows.filter(name__in=names[start : start + _CHUNK])})
+        found.update({same(row.name): row for row in rows.filter(name__in=names[start : start + _CHUNK])})
     return found
 
 
