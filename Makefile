@@ -78,7 +78,7 @@ recovery: $(test_env) ## kill 100 children, 20 hosts and each server 20 times: h
 ticks: $(test_env) ## ten schedulers, 10,000 ticks, 100 kills and 50 freezes on each store (ten minutes)
 	JOBQUEUE_TICKS=10000 $(python) -m pytest -s tests/chaos/test_schedulers.py $(ARGS)
 
-oracle: $(test_env) ## compare cron ticks with a minute walker: every zone, every change of the clocks 2000-2037 (twenty minutes)
+oracle: $(test_env) ## compare cron ticks with a minute walker: every zone, every change of the clocks 2000-2037 (minutes)
 	$(python) -m tests.jobs.oracle $(ARGS)
 
 fuzz: $(test_env) ## 200,000 cron strings: what is refused, what is read, and how long it takes (minutes)

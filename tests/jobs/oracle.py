@@ -140,13 +140,14 @@ def numbers(text: str, low: int, high: int) -> set[int]:
 
 
 def changes(name: str) -> Iterator[Change]:
-    """Each change of a zone's offset. Looked for every six hours: no two are closer than four days."""
+    """Each change of a zone's offset. Looked for once a day: no two are closer than four days."""
     offset = offset_at(ZoneInfo(name))
     before = offset(FIRST)
-    for later in range(FIRST + 6 * HOUR, LAST + 1, 6 * HOUR):
+    for later in range(FIRST + 24 * HOUR, LAST + 1, 24 * HOUR):
         after = offset(later)
         if after != before:
-            moment = next(second for second in range(later - 6 * HOUR, later + 1, MINUTE) if offset(second) == after)
+            hour = next(at for at in range(later - 23 * HOUR, later + 1, HOUR) if offset(at) == after)
+            moment = next(at for at in range(hour - HOUR, hour + 1, MINUTE) if offset(at) == after)
             yield Change(name, moment, after - before)
             before = after
 
@@ -236,29 +237,44 @@ def backward(schedule: Cron, start: int, end: int) -> list[int]:
     return found[::-1]
 
 
-def compare_zone(name: str) -> tuple[int, list[str]]:
-    found = [*changes(name)]
-    return len(found), [text for change in found for text in differences(change, EXPRESSIONS)]
-
-
 def zones() -> list[str]:
     return sorted(available_timezones() - {"localtime"})  # that one is a name for the machine's own
+
+
+def different(names: Iterable[str]) -> dict[tuple[int, ...], list[Change]]:
+    """The changes of each zone, once for all names of the same clocks: many are links to another."""
+    found: dict[tuple[int, ...], list[Change]] = {}
+    for name in names:
+        those = [*changes(name)]
+        clocks = (offset_at(ZoneInfo(name))(FIRST), *(number for one in those for number in (one.moment, one.shift)))
+        found.setdefault(clocks, those)
+    return found
+
+
+def compare(change: Change) -> list[str]:
+    return [*differences(change, EXPRESSIONS)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--all-names", action="store_true", help="also those that are only other names of the same clocks"
+    )
     parser.add_argument("zones", nargs="*", help="only these")
     options = parser.parse_args()
-    begun, names, count, wrong = time.monotonic(), options.zones or zones(), 0, 0
-    with ProcessPoolExecutor(options.processes) as pool:
-        for found, texts in pool.map(compare_zone, names, chunksize=4):
-            count, wrong = count + found, wrong + len(texts)
-            print(*texts, sep="\n", end="\n" * bool(texts), flush=True)
+    begun, names, wrong = time.monotonic(), options.zones or zones(), 0
+    those = [[*changes(name)] for name in names] if options.all_names else [*different(names).values()]
+    todo = [change for found in those for change in found]
     print(
-        f"{len(names)} zones with {count:,} changes of the clocks, x {len(EXPRESSIONS)} expressions, forward, backward "
-        f"and in between: {wrong} differences, {time.monotonic() - begun:.0f} s"
+        f"{len(names)} names, {len(those)} clocks, {len(todo):,} changes x {len(EXPRESSIONS)} expressions", flush=True
     )
+    with ProcessPoolExecutor(options.processes) as pool:
+        for done, texts in enumerate(pool.map(compare, todo, chunksize=20), 1):
+            wrong += len(texts)
+            print(*texts, sep="\n", end="\n" * bool(texts))
+            if done % 500 == 0 or done == len(todo):
+                print(f"{done:,} changes: {wrong} differences, {time.monotonic() - begun:.0f} s", flush=True)
     return 1 if wrong else 0
 
 
