@@ -21,7 +21,7 @@ from django_jobqueue.models import DeadLetterJob, Job, JobHistory, JobLock, JobP
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import ErrorRecord, Move, Reservation, Settlement, WorkerIdentity, WorkerReport
 from django_jobqueue.scheduling.edits import plan
-from django_jobqueue.scheduling.register import Register
+from django_jobqueue.scheduling.register import STORE, Register
 from django_jobqueue.scheduling.ticks import tick_id
 
 
@@ -236,6 +236,8 @@ def schedules() -> int:
     for name, rhythm, age in (("prune history", every(hours=1), 1_900), ("promote", every(seconds=5), 3)):
         chore(name, rhythm, timezone.now() - timedelta(seconds=age))
     Register("default").beat(dispatched=4_211, failed=0)
+    since = timezone.now() - timedelta(days=3, hours=5)
+    WorkerProcess.objects.filter(store=STORE).update(name="web-1:902", host="web-1", pid=902, started_at=since)
     return made[0]
 
 
