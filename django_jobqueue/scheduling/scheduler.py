@@ -19,6 +19,7 @@ from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.breaker import Breaker
+from django_jobqueue.scheduling.mending import mend
 from django_jobqueue.scheduling.register import BEAT_SECONDS, Register
 from django_jobqueue.scheduling.sync import sync
 from django_jobqueue.scheduling.tick import tick
@@ -29,6 +30,7 @@ LOOK_SECONDS = 0.5
 """The longest sleep."""
 BUSY_SECONDS = 0.05
 """And the sleep when another scheduler has taken what is due."""
+MEND_SECONDS = 60.0
 JOIN_SECONDS = 10.0
 
 
@@ -59,7 +61,7 @@ class Scheduler:
         self._bell = Bell()
         self._is_stopped = False
         self._is_synced = False
-        self._next_beat = 0.0
+        self._next_beat = self._next_mend = 0.0
 
     def run(self) -> None:
         try:
@@ -102,6 +104,9 @@ class Scheduler:
         if time.monotonic() >= self._next_beat:
             self._register.beat(self.dispatched, self.failed)
             self._next_beat = time.monotonic() + BEAT_SECONDS
+        if time.monotonic() >= self._next_mend:
+            mend(self.database)
+            self._next_mend = time.monotonic() + MEND_SECONDS
         due_in = self._table.seconds_to_next_due()
         if due_in is None or due_in > 0:
             return LOOK_SECONDS if due_in is None else min(LOOK_SECONDS, due_in)
