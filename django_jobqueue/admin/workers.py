@@ -28,32 +28,38 @@ from django_jobqueue.workers import orders
 _LEASES_SHOWN = 50
 _PERMISSION = "django_jobqueue.change_workerprocess"
 
-QUIET = Operation(
-    name="quiet",
-    permission=_PERMISSION,
+
+def _order(name: str, word: str, **words: Any) -> Operation:
+    """An operation that tells workers to be `word`."""
+    return Operation(
+        name=name,
+        permission=_PERMISSION,
+        nothing=_("Nobody was told: they are not at work."),
+        work=lambda queue, ids, seen: Revival(orders.give(queue, ids, word), {}),
+        **words,
+    )
+
+
+QUIET = _order(
+    "quiet",
+    "quiet",
     label=_("Take no more jobs"),
     done=ngettext_lazy("%(count)d worker takes no more jobs.", "%(count)d workers take no more jobs.", "count"),
-    nothing=_("Nobody was told: they are not at work."),
     logged=_("Told to take no more jobs."),
-    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "quiet"), {}),
 )
-RESUME = Operation(
-    name="resume",
-    permission=_PERMISSION,
+RESUME = _order(
+    "resume",
+    "run",
     label=_("Go on"),
     done=ngettext_lazy("%(count)d worker goes on.", "%(count)d workers go on.", "count"),
-    nothing=_("Nobody was told: they are not at work."),
     logged=_("Told to go on."),
-    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "run"), {}),
 )
-STOP = Operation(
-    name="stop",
-    permission=_PERMISSION,
+STOP = _order(
+    "stop",
+    "stop",
     label=_("Stop"),
     done=ngettext_lazy("%(count)d worker stops after its job.", "%(count)d workers stop after their jobs.", "count"),
-    nothing=_("Nobody was told: they are not at work."),
     logged=_("Told to stop."),
-    work=lambda queue, ids, seen: Revival(orders.give(queue, ids, "stop"), {}),
     confirm=_("Stop? Only a person or a process manager on its host can start it again."),
     tone="danger",
 )

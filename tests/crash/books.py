@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from django_jobqueue.queues.base import WorkerIdentity
 from tests.crash import tasks
 from tests.crash.processes import Stage, finish, terminate
 from tests.waiting import wait_until
@@ -37,6 +38,17 @@ class Books:
         self.push(tasks.work, "delayed", delay=0.2)
         self.push(tasks.work, "last")
         return head
+
+    def hold_head(self, is_over: bool = False) -> WorkerIdentity:
+        """Somebody who says no more takes the first job; with `is_over`, the lease ends at once."""
+        gone, queue = WorkerIdentity(), self.stage.queue
+        queue.join(gone)
+        [mine] = queue.reserve((), 1, gone.id)
+        assert mine.job_id == self.jobs["head"]
+        if is_over:
+            queue.lease = 0.0
+            queue.heartbeat(gone.id)
+        return gone
 
     def die(self, process: Any) -> None:
         """The point was reached: the process died by its own SIGKILL, not of anything else."""

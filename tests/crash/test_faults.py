@@ -13,7 +13,6 @@ import time
 import pytest
 
 from django_jobqueue import failpoints
-from django_jobqueue.queues.base import WorkerIdentity
 from django_jobqueue.workers.process import is_frozen
 from tests.crash import tasks
 from tests.crash.books import KINDS, LEASE, ONE_BY_ONE
@@ -79,11 +78,7 @@ def test_a_worker_gets_an_error_while_a_job_becomes_due(books, case):
 def test_a_worker_gets_an_error_while_it_takes_back_what_a_dead_one_held(books, case):
     stage = books.stage
     head = books.push_one_of_each(tasks.work)
-    gone = WorkerIdentity()
-    stage.queue.join(gone)
-    [_] = stage.queue.reserve((), 1, gone.id)
-    stage.queue.lease = 0.0
-    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    books.hold_head(is_over=True)
     live_through(books, case)
     assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
     books.compare()
@@ -98,11 +93,7 @@ def test_a_worker_is_frozen_while_it_moves_jobs_of_others(books, case):
     """One that is due, one of a dead worker, and what is left when it signs off."""
     stage = books.stage
     head = books.push(tasks.work, "head")
-    gone = WorkerIdentity()
-    stage.queue.join(gone)
-    [_] = stage.queue.reserve((), 1, gone.id)
-    stage.queue.lease = 0.0
-    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    books.hold_head(is_over=True)
     books.push(tasks.work, "due", delay=0)
     options = ("--max-jobs", "1") if case.point.startswith("leave") else ()
     frozen = freeze(stage, case, *options)

@@ -14,7 +14,6 @@ from django.contrib.auth.models import Group
 
 import tests.crash.test_faults  # noqa: F401 (its cases count, too)
 from django_jobqueue import failpoints
-from django_jobqueue.queues.base import WorkerIdentity
 from django_jobqueue.workers.process import is_frozen
 from tests.crash import tasks
 from tests.crash.books import LEASE, ONE_BY_ONE
@@ -88,12 +87,8 @@ def test_a_dead_letter_is_retried_once(books, case, fault):
 
 def lost_job(books):
     """A job in the hands of somebody who says no more."""
-    gone = WorkerIdentity()
-    books.stage.queue.join(gone)
     head = books.push_one_of_each(tasks.work)
-    [mine] = books.stage.queue.reserve((), 1, gone.id)
-    assert mine.job_id == head
-    return gone, head
+    return books.hold_head(), head
 
 
 @both(Case("declare_dead.before_commit", main=False), Case("declare_dead.committed"), stores=ONE)

@@ -15,7 +15,6 @@ import pytest
 from django.contrib.auth.models import Group
 
 from django_jobqueue import failpoints
-from django_jobqueue.queues.base import WorkerIdentity
 from tests.crash import tasks
 from tests.crash.books import KINDS, ONE_BY_ONE
 from tests.crash.cases import POINTS, REACHED, WORKER_CASES, Case, chosen, on_stores
@@ -84,12 +83,7 @@ def test_a_worker_dies_while_a_job_becomes_due(books, case):
 def test_a_worker_dies_while_it_takes_back_what_a_dead_one_held(books, case):
     stage = books.stage
     head = books.push_one_of_each(tasks.work)
-    gone = WorkerIdentity()
-    stage.queue.join(gone)
-    [lost] = stage.queue.reserve((), 1, gone.id)
-    assert lost.job_id == head
-    stage.queue.lease = 0.0
-    stage.queue.heartbeat(gone.id)  # its lease is over from now on
+    books.hold_head(is_over=True)
     books.die(stage.worker(conf=ONE_BY_ONE, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
     books.finish()
     assert stage.outcomes(head) == {"lost": 1, "completed": 1}, "the crash is counted once"
@@ -102,10 +96,7 @@ def test_who_saw_a_worker_die_dies_too(books, case):
     """Before the commit the leases are as they were; after it they are in the line, and saying it again is nothing."""
     stage = books.stage
     head = books.push_one_of_each(tasks.work)
-    gone = WorkerIdentity()
-    stage.queue.join(gone)
-    [lost] = stage.queue.reserve((), 1, gone.id)
-    assert lost.job_id == head
+    gone = books.hold_head()
     say_so = ["tests.crash.actors", "declare_dead", stage.alias, str(gone.id)]
     books.die(stage.start(*say_so, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
     assert stage.leases() == (1 if case.point == "declare_dead.before_commit" else 0)
@@ -122,10 +113,7 @@ def test_who_asks_a_job_to_stop_dies(books, case):
     """Before the commit the job is lost and runs again as any other; after it the loss of its worker ends it."""
     stage = books.stage
     head = books.push_one_of_each(tasks.work)
-    gone = WorkerIdentity()
-    stage.queue.join(gone)
-    [mine] = stage.queue.reserve((), 1, gone.id)
-    assert mine.job_id == head
+    gone = books.hold_head()
     ask = ["tests.crash.actors", "request_cancel", stage.alias, str(head)]
     books.die(stage.start(*ask, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
     was_told = case.point == "request_cancel.committed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django_jobqueue.queues.columns import EXECUTION
+
 JOBS = "jobqueue_jobs"
 READY = "jobqueue_job_priorities"
 DELAYED = "jobqueue_delayed_jobs"
@@ -42,27 +44,7 @@ COLUMNS = {
         "crashes",
         "claimed_at",
     ),
-    HISTORY: (
-        "job_id",
-        "lease_no",
-        "attempt",
-        "queue",
-        "task",
-        "args",
-        "priority",
-        "outcome",
-        "result",
-        "error_class",
-        "error_message",
-        "traceback",
-        "wait_ms",
-        "run_ms",
-        "memory_kb",
-        "worker_id",
-        "enqueued_at",
-        "started_at",
-        "finished_at",
-    ),
+    HISTORY: EXECUTION,
     DEAD: (
         "id",
         "queue",

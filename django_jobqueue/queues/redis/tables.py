@@ -20,33 +20,13 @@ from django.db import connections, models
 from django.utils import timezone
 
 from django_jobqueue.models import DeadLetterJob, JobHistory
+from django_jobqueue.queues.columns import EXECUTION
 from django_jobqueue.queues.redis.entries import Entry
 
 _KEEPS_ARGS = {str(JobHistory.Outcome.COMPLETED), str(JobHistory.Outcome.CANCELLED)}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
-HISTORY = (
-    "job_id",
-    "lease_no",
-    "attempt",
-    "queue",
-    "task",
-    "args",
-    "priority",
-    "outcome",
-    "result",
-    "error_class",
-    "error_message",
-    "traceback",
-    "wait_ms",
-    "run_ms",
-    "memory_kb",
-    "worker_id",
-    "enqueued_at",
-    "started_at",
-    "finished_at",
-    "store",
-)
+HISTORY = (*EXECUTION, "store")
 LETTER = (
     "id",
     "lease_no",
