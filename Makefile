@@ -24,7 +24,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos leaks recovery ticks oracle fuzz model seeded-bugs matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ leaks: $(test_env) ## run 100,000 jobs through one child on each store, and look
 
 recovery: $(test_env) ## kill 100 children, 20 hosts and each server 20 times: how soon work goes on (half an hour)
 	$(python) -m tests.chaos.recovery $(ARGS)
+
+mvcc: $(test_env) ## claim from PostgreSQL beside 100,000 dead tuples that an open transaction keeps (a minute)
+	$(python) -m tests.chaos.mvcc $(ARGS)
 
 ticks: $(test_env) ## ten schedulers, 10,000 ticks, 100 kills and 50 freezes on each store (ten minutes)
 	JOBQUEUE_TICKS=10000 $(python) -m pytest -s tests/chaos/test_schedulers.py $(ARGS)

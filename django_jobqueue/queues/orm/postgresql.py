@@ -6,6 +6,7 @@ of a few hundred values are not rendered into text first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import psycopg
 from django_jobqueue.conf import conf
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.orm.crowd import Crowd, crowd_of
 from django_jobqueue.queues.orm.dialect import FINAL, MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT, Dialect
 from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
 from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS
@@ -82,10 +84,13 @@ ON CONFLICT DO NOTHING
 """
 
 # MATERIALIZED, or the planner may run the subquery again and pass its LIMIT (PostgreSQL bug 15715, not to be fixed).
+_WHOLE = "queue = %s"
+# In the index after `queue`, so what is before that place is passed without a look into the table.
+_FROM = "queue = %s AND priority >= %s AND seq >= %s"
 _CLAIM = f"""
 WITH line AS MATERIALIZED (
     SELECT job_id FROM {READY}
-    WHERE queue = %s
+    WHERE {_WHOLE}
       AND EXISTS (SELECT 1 FROM {WORKERS} w WHERE w.id = %s AND w.state IN ('running', 'quiet', 'stopping'))
     ORDER BY priority DESC, seq LIMIT %s FOR UPDATE OF {READY} SKIP LOCKED
 ), gone AS (
@@ -102,9 +107,11 @@ WITH line AS MATERIALIZED (
 )
 SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_attempts, timeout, times_retried,
        created_at, claimed_at,
-       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms, crash_budget
+       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms, crash_budget,
+       seq
 FROM job ORDER BY priority DESC, seq
 """
+_CLAIM_FROM = _CLAIM.replace(_WHOLE, _FROM, 1)
 
 _COMPLETE = f"""
 WITH done AS MATERIALIZED (
@@ -192,12 +199,56 @@ class PostgreSQLDialect(Dialect):
     def promote(self) -> int:
         return self.fast(_PROMOTE, []).rowcount
 
+    def has_work(self, queues: Sequence[str]) -> bool:
+        """Looks first where the last claims have found something, if the way there is long."""
+        for queue, place in self._crowd.places().items():
+            if queue in queues or not queues:
+                where = [queue, place.priority, place.seq]
+                if self.fast_rows(f"SELECT 1 FROM {READY} WHERE {_FROM} LIMIT 1", where):
+                    return True
+        return super().has_work(queues)
+
+    def ready_queues(self) -> list[str]:
+        if names := self._crowd.names():
+            return names
+        begun = time.monotonic()
+        names = super().ready_queues()
+        self._crowd.saw_names(names, time.monotonic() - begun, self._dead_tuples)
+        return names
+
     def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
-        line = [Reservation(*row) for row in self.fast_rows(_CLAIM, [queue, worker, limit, worker])]
+        line = self._claim_there(queue, limit, worker) or self._claim_anywhere(queue, limit, worker)
         if self.connection.timezone is UTC:
             return line
         to_utc = self.from_time
         return [one._replace(created_at=to_utc(one.created_at), claimed_at=to_utc(one.claimed_at)) for one in line]
+
+    def _claim_there(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        """From where the last claim stopped, if the whole line is long to look at. See `crowd.py`."""
+        if (place := self._crowd.place(queue)) is None:
+            return []
+        rows = self.fast_rows(_CLAIM_FROM, [queue, place.priority, place.seq, worker, limit, worker])
+        line = [Reservation(*row[:-1]) for row in rows]
+        if line:
+            self._crowd.moved_on(queue, place, (line[-1].priority, rows[-1][-1]))
+        return line
+
+    def _claim_anywhere(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        begun = time.monotonic()
+        rows = self.fast_rows(_CLAIM, [queue, worker, limit, worker])
+        seconds = time.monotonic() - begun
+        line = [Reservation(*row[:-1]) for row in rows]
+        if line:
+            self._crowd.saw_line(queue, (line[-1].priority, rows[-1][-1]), seconds, self._dead_tuples)
+        return line
+
+    @property
+    def _crowd(self) -> Crowd:
+        return crowd_of(self.connection.alias)
+
+    def _dead_tuples(self) -> int:
+        """Of the line, as the server has counted them: now and then, and never to the letter."""
+        return int(self.rows("SELECT pg_stat_get_dead_tuples(to_regclass(%s))", [READY])[0][0] or 0)
 
     def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
         rows = [
