@@ -76,7 +76,7 @@ def split(expression: str, with_seconds: bool) -> list[str]:
     """The fields in lower case, the seconds first (`0` when there are none). Raises InvalidSchedule."""
     if len(expression) > LONGEST:
         raise InvalidSchedule(f"A cron expression has {LONGEST} characters at most; this one has {len(expression)}.")
-    if not expression.isascii() or not expression.isprintable():
+    if not expression.isascii() or not expression.replace("\t", " ").isprintable():
         raise InvalidSchedule(f"{expression!a} is no cron expression: it has characters that no cron knows.")
     fields = _unaliased(expression.strip().lower()).split()
     _check_number(expression, fields, with_seconds)
@@ -141,10 +141,10 @@ def _problem(field: Field, item: str, is_alone: bool) -> str:
     match = _ITEM.fullmatch(item)
     if not match:
         return f"Write {field.wanted}, lists like 1,5, ranges like 1-5 or steps like */5."
+    if item == "*" and not is_alone:
+        return "It is every value already: leave out the others."
     if item.startswith("*"):
-        return (
-            _problem_of_step(field, match["step"]) if is_alone else "It is every value already: leave out the others."
-        )
+        return _problem_of_step(field, match["step"])
     return _problem_of_values(field, match["first"], match["last"], match["step"])
 
 
@@ -175,7 +175,7 @@ def _check_days(expression: str, day: str, weekday: str) -> None:
     if day == "*" or weekday == "*":
         return
     for text in (day, weekday):
-        if text.startswith("*"):
+        if "*" in text:
             raise InvalidSchedule(
                 f"{_quoted(expression)} gives both a day of the month and one of the week. With {text!r} some crons "
                 "take that for 'and', others for 'or'. Write its values as a list or a range: 'or' in all."

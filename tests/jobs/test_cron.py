@@ -39,6 +39,7 @@ REFUSED = [
     ("*,5 * * * *", "leave out the others"),
     ("0 0 */2 * 1", "some crons take that for 'and', others for 'or'"),
     ("0 0 1 * */2", "some crons take that for 'and', others for 'or'"),
+    ("0 0 1,*/7 * 1", "some crons take that for 'and', others for 'or'"),
     ("0 0 1 * 5#2", "Write two schedules"),
     ("0 0 1W * 3", "Write two schedules"),
     ("0 0 15W,3 * *", "can't be in a list"),
@@ -88,6 +89,11 @@ def test_names_stand_for_expressions(name, expression):
 def test_a_time_is_fixed_when_neither_minute_nor_hour_has_a_star():
     assert [text for text in ("0 2 * * *", "0-59 0-23 * * *", "5/10 2 * * *") if not parse(text).is_fixed] == []
     assert [text for text in ("* 2 * * *", "0 * * * *", "*/5 2 * * *", "0 */2 * * *") if parse(text).is_fixed] == []
+
+
+def test_lists_may_have_steps():
+    assert parse("*/20,7 * * * *").minutes == (0, 7, 20, 40)
+    assert parse("0 1-3,*/12 * * *").hours == (0, 1, 2, 3, 12)
 
 
 WORDS = [
