@@ -14,16 +14,19 @@ from django.utils import timezone
 
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.schedule import every
-from django_jobqueue.models import DeadLetterJob, JobHistory, RecurringJob, WorkerProcess
+from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob, WorkerProcess
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Room, WorkerIdentity
 from django_jobqueue.queues.redis import outbox
 from django_jobqueue.scheduling import chores, housekeeping
 from django_jobqueue.scheduling.chore_runner import ChoreRunner
 from django_jobqueue.scheduling.chores import Chore, chore
+from django_jobqueue.scheduling.running import scheduler_thread
+from django_jobqueue.scheduling.service import SchedulerService
 from tests.lifecycle.letters import ADD, write_history, write_letter
 from tests.scheduling.conftest import only_built_in
 from tests.stores import NOBODY_LISTENS, empty_fast, two_stores
+from tests.testapp.tasks import noop
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,8 +45,8 @@ def own(monkeypatch):
     """The chores of a test, in place of all others."""
     monkeypatch.setattr(chores, "_registered", {})
 
-    def add(name, work, limit=60.0):
-        chores.add(Chore(name, every(hours=1), work, limit))
+    def add(name, work, limit=60.0, schedule=None):
+        chores.add(Chore(name, schedule or every(hours=1), work, limit))
 
     return SimpleNamespace(add=add)
 
@@ -333,15 +336,15 @@ def test_one_thread_is_kept_and_no_more(own, runner, gate):
     one.start(["chore:a", "chore:b", "chore:c"])
     wait_until(lambda: len(inside) == 3)
     gate.set()
-    wait_until(lambda: threads() == 1 and not one._running)
-    first = {thread.ident for thread in threading.enumerate() if thread.name == "jobqueue-chores"}
+    wait_until(lambda: len(threads_of_chores()) == 1 and not one._running)
+    first = threads_of_chores()
     one.start(["chore:a"])
     wait_until(lambda: len(inside) == 4 and not one._running)
-    assert first == {thread.ident for thread in threading.enumerate() if thread.name == "jobqueue-chores"}
+    assert first == threads_of_chores()
 
 
-def threads():
-    return sum(thread.name == "jobqueue-chores" for thread in threading.enumerate())
+def threads_of_chores():
+    return {thread.ident for thread in threading.enumerate() if thread.name == "jobqueue-chores"}
 
 
 @everywhere
@@ -385,3 +388,44 @@ def test_a_name_is_taken_once_and_the_same_function_may_come_again(own):
 def test_a_chore_that_can_t_be_is_refused(own, options, words):
     with pytest.raises(ValueError, match=words):
         chore(every(hours=1), **options)(lambda round: None)
+
+
+# -- beside schedules ------------------------------------------------------------------------------------------------
+
+
+@everywhere
+def test_p7_a_chore_is_done_once_per_tick_however_many_schedulers_there_are(database, own, settings):
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"database": database}}}
+    done = []
+    own.add("counted", lambda round: done.append(round.database), schedule=every(seconds=1))
+    threads = [scheduler_thread(database) for _ in range(3)]
+    for one in threads:
+        one.start()
+    try:
+        wait_until(lambda: len(done) >= 3)
+    finally:
+        for one in threads:
+            one.stop()
+    wait_until(lambda: not threads_of_chores())
+    found = row("counted", database)
+    ticks = int((found.last_run_at - every(seconds=1).next_after(found.changed_at)).total_seconds()) + 1
+    assert 3 <= len(done) <= ticks  # fewer where the machine was so slow that several were one
+    assert set(done) == {database}
+    assert found.failures == 0
+
+
+@everywhere
+def test_a_chore_that_hangs_delays_no_schedule(database, own, gate, settings):
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"database": database}}}
+    entered = []
+    own.add("hangs", lambda round: (entered.append(1), gate.wait(60)), schedule=every(seconds=1))
+    SchedulerService().schedule("each second", noop, every(seconds=1))
+    thread = scheduler_thread(database)
+    thread.start()
+    try:
+        wait_until(lambda: entered)
+        before = Job.objects.using(database).count()
+        wait_until(lambda: Job.objects.using(database).count() >= before + 2)
+        assert entered == [1]
+    finally:
+        thread.stop()
