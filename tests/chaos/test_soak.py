@@ -15,7 +15,7 @@ FORGOTTEN = ("_URL", "_DIR", "_DATABASE_NAMES")
 """A run has servers and databases of its own, not those of this test run."""
 
 
-def run_apart(*command: str, seconds: float = 170.0) -> tuple[int, str]:
+def run_apart(*command: str, seconds: float = 400.0) -> tuple[int, str]:
     """A program of this directory in a process of its own; its exit code and all that it printed."""
     ours = {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
     env = {
