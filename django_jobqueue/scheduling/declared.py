@@ -27,6 +27,8 @@ from django_jobqueue.scheduling.ticks import MOST_MISSED
 
 MAX_NAME_LENGTH = 255
 CHORE_PREFIX = "chore:"
+YEARS = range(1000, 9999)
+"""What every database stores, in any zone."""
 MODULE = "schedules"
 """The module of an app, and in it, in capitals, the dictionary of its schedules."""
 
@@ -56,6 +58,8 @@ class Declared:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= MAX_NAME_LENGTH:
             raise InvalidSchedule(f"a schedule's name has 1 to {MAX_NAME_LENGTH} characters, not {self.name!r:.60}")
+        if not _is_storable(self.name):
+            raise InvalidSchedule(f"no database stores the name {self.name!r:.60}")
         if self.name.startswith(CHORE_PREFIX):
             raise InvalidSchedule(f"names that begin with {CHORE_PREFIX!r} are the scheduler's own")
         if not isinstance(self.schedule, Schedule):
@@ -65,6 +69,9 @@ class Declared:
             )
         _check_word("misfire", self.misfire, RecurringJob.Misfire.values)
         _check_word("overlap", self.overlap, RecurringJob.Overlap.values)
+        for key in ("queue", "backend"):
+            if not isinstance(getattr(self, key), str):
+                raise InvalidSchedule(f"{key!r} must be a text, not {getattr(self, key)!r:.60}")
         _check_number("jitter", self.jitter, 0, 86_400)
         _check_number("grace", self.grace, 1, 366 * 86_400)  # without any, each tick would be too late
         _check_number("misfire_limit", self.misfire_limit, 1, MOST_MISSED, (int,))
@@ -118,8 +125,9 @@ def declared() -> Declarations:
         seen[key] = entry
         try:
             found.good[entry.name] = declared_from(entry.name, entry.given)
-        except InvalidSchedule as error:
-            found.problems.append(f"{entry.where}: {error}.")
+        except Exception as error:  # whatever somebody wrote there: it must not keep the others from running
+            words = str(error) if isinstance(error, InvalidSchedule) else f"{type(error).__name__}: {error}"
+            found.problems.append(f"{entry.where}: {words.rstrip('.')}.")
             found.broken.add(entry.name)
     return found
 
@@ -258,5 +266,14 @@ def _check_number(key: str, value: Any, least: float, most: float, kinds: tuple[
 
 
 def _check_moment(key: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
+    if value is None:
+        return
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidSchedule(f"{key!r} must be an aware datetime (with a time zone), not {value!r:.60}")
+    if value.year not in YEARS:
+        raise InvalidSchedule(f"{key!r} must be between the years {YEARS[0]} and {YEARS[-1]}, not {value}")
+
+
+def _is_storable(text: str) -> bool:
+    """No NUL and no lone surrogate."""
+    return "\x00" not in text and text.encode(errors="ignore").decode() == text

@@ -20,6 +20,8 @@ from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.ticks import next_tick
 
+WHEN = ("kind", "expression", "timezone", "starts_at", "ends_at", "enabled", "retired_at")
+"""What has changed when a row has to be planned anew; with another argument or queue its next tick stays."""
 _PLANNED = ("next_run_at", "due_at", "changed_at", "failures", "last_error")
 
 
@@ -44,7 +46,12 @@ def plan(row: RecurringJob, now: datetime) -> None:
         after = max(after, starts_at - datetime.resolution)
     runs = row.enabled and row.retired_at is None
     tick = next_tick(schedule, after, _aware(row.ends_at)) if runs else None
-    row.next_run_at = row.due_at = as_django_tells_it(tick)
+    row.next_run_at = as_django_tells_it(tick)
+    _as_planned(row, now)
+
+
+def _as_planned(row: RecurringJob, now: datetime) -> None:
+    row.due_at = row.next_run_at
     row.changed_at = as_django_tells_it(now)
     row.failures, row.last_error = 0, ""
 
@@ -52,15 +59,24 @@ def plan(row: RecurringJob, now: datetime) -> None:
 def changed(database: str, pk: Any, **fields: Any) -> RecurringJob:
     """Change a row, and give it back as it is now. What is not among `fields` stays as it is in the database.
 
+    When that changes when it runs, this counts from now on. Otherwise its next tick stays, also one that is due, or
+    that could not be dispatched: it is tried at once. What changes nothing writes nothing.
+
     Raises `InvalidSchedule`, and `RecurringJob.DoesNotExist` for a row that is gone.
     """
     table = schedule_table(database)
     with table.plain_transaction():
         row = rows_of(database).select_for_update().get(pk=pk)
-        for name, value in fields.items():
-            setattr(row, name, value)
-        plan(row, table.now())
-        row.save(using=database, update_fields=[*fields, *_PLANNED])
+        differing = {name for name, value in fields.items() if getattr(row, name) != value}
+        if not differing:
+            return row
+        for name in differing:
+            setattr(row, name, fields[name])
+        if differing.intersection(WHEN):
+            plan(row, table.now())
+        else:
+            _as_planned(row, table.now())
+        row.save(using=database, update_fields=[*differing, *_PLANNED])
     return row
 
 

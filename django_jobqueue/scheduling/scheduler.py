@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError, connections
 
 from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.queues.bell import Bell
@@ -31,6 +31,8 @@ LOOK_SECONDS = 0.5
 BUSY_SECONDS = 0.05
 """And the sleep when another scheduler has taken what is due."""
 MEND_SECONDS = 60.0
+SYNC_AGAIN_SECONDS = 60.0
+"""After an attempt to bring the declared schedules to the tables that failed for another reason than an outage."""
 JOIN_SECONDS = 10.0
 
 
@@ -60,8 +62,7 @@ class Scheduler:
         self._breaker = Breaker()
         self._bell = Bell()
         self._is_stopped = False
-        self._is_synced = False
-        self._next_beat = self._next_mend = 0.0
+        self._next_beat = self._next_mend = self._sync_at = 0.0
 
     def run(self) -> None:
         try:
@@ -99,11 +100,11 @@ class Scheduler:
             self._chores.finish()
 
     def _work(self) -> float:
-        if not self._is_synced:
+        if time.monotonic() >= self._sync_at:
             self._sync()
         if time.monotonic() >= self._next_beat:
-            self._register.beat(self.dispatched, self.failed)
             self._next_beat = time.monotonic() + BEAT_SECONDS
+            self._beat()
         if time.monotonic() >= self._next_mend:
             mend(self.database)
             self._next_mend = time.monotonic() + MEND_SECONDS
@@ -118,11 +119,19 @@ class Scheduler:
             sync(self.database)
             if self._chores is not None:
                 self._chores.sync()
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, ProgrammingError):  # away, or its tables are not made yet
             raise
         except Exception:
-            logger.exception("The declared schedules could not be brought to %r.", self.database)
-        self._is_synced = True
+            logger.exception("The declared schedules could not be brought to %r; trying again.", self.database)
+            self._sync_at = time.monotonic() + SYNC_AGAIN_SECONDS
+            return
+        self._sync_at = float("inf")
+
+    def _beat(self) -> None:
+        try:
+            self._register.beat(self.dispatched, self.failed)
+        except Exception as error:  # an outage is seen by the tick
+            logger.warning("The scheduler of %r could not say that it is alive: %s", self.database, error)
 
     def _dispatch(self) -> bool:
         """One transaction. Whether anything was done."""
@@ -131,7 +140,7 @@ class Scheduler:
         self.failed += sum(one.outcome == "failed" for one in done.outcomes)
         if done.chores and self._chores is not None:
             self._chores.start(done.chores)
-        return bool(done.outcomes or done.chores)
+        return bool(done.outcomes or done.chores or done.more)
 
     def _excuse(self, error: Exception | None) -> float:
         if error is not None:

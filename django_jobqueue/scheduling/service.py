@@ -174,14 +174,14 @@ class SchedulerService:
         """
         results: list[TaskExecutionResult] = []
         runner, more = ChoreRunner(self.database), True
-        while more:
+        while more:  # of a schedule that has missed many, each transaction does some
             done = tick(self.database, now=now)
             for name, moment, job_id, outcome, error in done.outcomes:
                 results.append(TaskExecutionResult(name, outcome, moment, job_id, error))
             for name in done.chores:
                 ended = runner.do_row(name)
                 results.append(TaskExecutionResult(name, "failed" if ended.error else "done", error=ended.error))
-            more = done.more
+            more = done.more or any(one.outcome == "dispatched" for one in done.outcomes)
         return results
 
     def pause(self, name: str) -> bool:

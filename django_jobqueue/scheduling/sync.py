@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
@@ -21,16 +21,15 @@ from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.declared import Declared, declared
-from django_jobqueue.scheduling.edits import plan, rows_of
+from django_jobqueue.scheduling.edits import WHEN, plan, rows_of
 
 logger = logging.getLogger("django_jobqueue.scheduler")
 
 CODE, CHORE = RecurringJob.Source.CODE, RecurringJob.Source.CHORE
-_WHEN = ("kind", "expression", "timezone", "starts_at", "ends_at", "retired_at")
-"""What has changed when a row has to be planned anew; with another argument or queue its next tick stays."""
 _SAME = ("task", "args", "kind", "expression", "timezone", "backend")
 """By what a schedule with another name is known again."""
 
+One = TypeVar("One")
 Fields = Mapping[str, Any]
 """The columns of a row that code decides on."""
 
@@ -83,10 +82,12 @@ class _Sync:
             rows = {row.name: row for row in self._rows()}
             gone = [row for name, row in rows.items() if self._is_gone(name, row)]
             new = [one for name, one in self._wanted.items() if name not in rows]
+            for row, one in _recased(rows, new):
+                self._rename(row, one, now)
+                gone, new = _without(row, gone), _without(one, new)
             for row, one in _renamed(gone, new):
                 self._rename(row, one, now)
-                gone.remove(row)
-                new.remove(one)
+                gone, new = _without(row, gone), _without(one, new)
             for row in gone:
                 self._retire(row, now)
             for one in new:
@@ -102,7 +103,8 @@ class _Sync:
         return rows_of(self._database).filter(ours, may_be).order_by("pk").select_for_update()
 
     def _is_gone(self, name: str, row: RecurringJob) -> bool:
-        return name not in self._wanted and name not in self._spared and row.retired_at is None
+        is_ours = row.source == self._source  # MariaDB finds `cafe` for `café`
+        return is_ours and row.retired_at is None and name not in self._wanted and name not in self._spared
 
     def _add(self, one: Fields, now: datetime) -> None:
         row = RecurringJob(source=self._source, **one)
@@ -110,9 +112,18 @@ class _Sync:
         try:
             with transaction.atomic(using=self._database):
                 row.save(using=self._database, force_insert=True)
-        except IntegrityError:  # somebody else is at it
+        except IntegrityError:
+            self._tell_of_taken(row.name)
             return
         self._note(self._done.added, row, "added")
+
+    def _tell_of_taken(self, name: str) -> None:
+        """Somebody else is at it, or has a name that this database takes for the same (`é` and `e`, `x` and `x `)."""
+        taken = rows_of(self._database).filter(name=name).values_list("name", flat=True).first()
+        if taken is not None and taken != name:
+            logger.error(
+                "The schedule %r is left out: there is one called %r, the same for this database.", name, taken
+            )
 
     def _change(self, row: RecurringJob, one: Fields, now: datetime) -> None:
         """Another expression counts from now on: what was due by the old one is not made up for."""
@@ -120,7 +131,7 @@ class _Sync:
         differing = {key for key, value in values.items() if getattr(row, key) != value}
         for key in differing:
             setattr(row, key, values[key])
-        if differing.intersection(_WHEN):
+        if differing.intersection(WHEN):
             plan(row, now)
         if differing:
             row.changed_at = as_django_tells_it(now)
@@ -141,6 +152,16 @@ class _Sync:
     def _note(self, names: list[str], row: RecurringJob, what: str) -> None:
         names.append(row.name)
         logger.info("Schedule %r was %s.", row.name, what)
+
+
+def _without(one: One, others: Sequence[One]) -> list[One]:
+    return [other for other in others if other is not one]
+
+
+def _recased(rows: Mapping[str, RecurringJob], new: Sequence[Fields]) -> list[tuple[RecurringJob, Fields]]:
+    """Names that differ by capitals only are one name, as some databases see it and as `declared` does."""
+    known = {name.casefold(): row for name, row in rows.items()}
+    return [(known[one["name"].casefold()], one) for one in new if one["name"].casefold() in known]
 
 
 def _renamed(gone: Sequence[RecurringJob], new: Sequence[Fields]) -> list[tuple[RecurringJob, Fields]]:

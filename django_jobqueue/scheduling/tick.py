@@ -23,6 +23,7 @@ that lives elsewhere), and the next ticks written. What becomes of a tick where 
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.queues.recurring import DueSchedule, ScheduleTable, Written, schedule_table
+from django_jobqueue.scheduling.breaker import Silence
 from django_jobqueue.scheduling.ticks import Decision, Misfires, decide, jitter_of, tick_id
 
 logger = logging.getLogger("django_jobqueue.scheduler")
@@ -56,6 +58,7 @@ FIRST_RETRY, LONGEST_RETRY = 5.0, 300.0
 _TRIES = 5
 _MAX_ERROR = 2_000
 _NEVER = Decision([], None, None)
+_silence = Silence()
 _CHORE = str(RecurringJob.Source.CHORE)
 _ALLOW, _QUEUE = str(RecurringJob.Overlap.ALLOW), str(RecurringJob.Overlap.QUEUE)
 
@@ -240,9 +243,13 @@ class Stores:
         return found
 
     def _alive(self, alias: str, job_ids: Sequence[UUID]) -> dict[UUID, bool | str]:
+        if words := _silence.of(alias):
+            return dict.fromkeys(job_ids, words)
+        began = time.monotonic()
         try:
             living = self.of(alias).alive(*job_ids)
         except (JobQueueError, InvalidTaskBackend) as error:
+            _silence.note(alias, str(error), time.monotonic() - began)
             return dict.fromkeys(job_ids, str(error))
         return {job_id: job_id in living for job_id in job_ids}
 

@@ -18,7 +18,8 @@ from django_jobqueue.models import RecurringJob
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.declared import declared, declared_from
 from django_jobqueue.scheduling.sync import sync
-from tests.scheduling.conftest import hours
+from tests.scheduling.conftest import _on as on
+from tests.scheduling.conftest import hours, on_all
 from tests.testapp.tasks import add, noop
 
 NOOP = "tests.testapp.tasks.noop"
@@ -277,7 +278,76 @@ def test_once_in_the_past_is_over(deploy):
     assert row().due_at is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"queue": None},
+        {"backend": 5},
+        {"backend": []},
+        {"starts_at": datetime.min.replace(tzinfo=UTC)},
+        {"ends_at": datetime.max.replace(tzinfo=UTC)},
+        {"priority": object()},
+    ],
+    ids=repr,
+)
+def test_whatever_is_written_there_keeps_no_other_schedule_out(deploy, caplog, value):
+    """As everything that is no schedule it is a problem, not an exception."""
+    deploy(s={**HOURLY, **value}, t=HOURLY)
+    assert row("t").due_at is not None
+    assert not RecurringJob.objects.filter(name="s").exists()
+    assert "A schedule is left out: JOBQUEUE['SCHEDULES']['s']:" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x00b"])
+def test_a_name_that_no_database_stores_keeps_no_other_schedule_out(deploy, name):
+    deploy(**{name: HOURLY, "t": HOURLY})
+    assert row("t").due_at is not None
+    assert RecurringJob.objects.count() == 1
+
+
+@on_all
+def test_a_name_in_other_capitals_is_the_same_schedule(rows, database, code):
+    """MariaDB knows no difference, and would refuse a second row."""
+    hourly, daily = ({"task": NOOP, "schedule": every(hours=n), "backend": database} for n in (1, 24))
+    code(digest=hourly)
+    sync(database)
+    made = rows.get("digest")
+    edits.pause(database, made.pk)
+    code(Digest=daily)
+    assert sync(database).renamed == ["Digest"]
+    assert sync(database) == ([], [], [], [])
+    now = RecurringJob.objects.using(database).get()
+    assert (now.pk, now.name, now.expression, now.enabled, now.retired_at) == (made.pk, "Digest", "1 day", False, None)
+
+
+@pytest.mark.parametrize("database", [on("mariadb")])
+def test_a_name_that_the_database_takes_for_another_is_told(rows, database, code, caplog):
+    rows.make("cafe")
+    code(**{"café": {"task": NOOP, "schedule": every(hours=1), "backend": database}})
+    sync(database)
+    if not RecurringJob.objects.using(database).filter(source="code").exists():
+        assert "The schedule 'café' is left out: there is one called 'cafe'" in caplog.text
+    assert rows.get("cafe").retired_at is None
+
+
 # edits
+
+
+def test_an_edit_that_is_not_about_the_time_keeps_a_tick_that_is_due(db, rows):
+    """Also one that waits for its next attempt, which is at once now: the edit may have mended it."""
+    made = rows.make(task="nobody.knows")
+    assert rows.tick(hours(1)).outcomes[0].outcome == "failed"
+    changed = edits.changed("default", made.pk, task=NOOP, priority=5, expression="1 hour", enabled=True)
+    assert (changed.next_run_at, changed.due_at, changed.failures, changed.last_error) == (hours(1), hours(1), 0, "")
+    assert [one.tick for one in rows.tick(hours(1) + timedelta(seconds=1)).outcomes] == [hours(1)]
+    assert rows.jobs()[0].priority == 5
+
+
+def test_an_edit_that_changes_nothing_writes_nothing(db, rows):
+    made = rows.make()
+    before = RecurringJob.objects.values().get()
+    edits.changed("default", made.pk, expression="1 hour", priority=None)
+    assert RecurringJob.objects.values().get() == before
 
 
 def test_an_edit_changes_what_it_names_and_plans_anew(db, rows):

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connections
+from django.db import DatabaseError, OperationalError, ProgrammingError, connections
 
-from django_jobqueue.jobs.schedule import every
+from django_jobqueue.jobs.schedule import at, every
 from django_jobqueue.models import RecurringJob, WorkerProcess
-from django_jobqueue.scheduling import edits, register, scheduler
+from django_jobqueue.scheduling import edits, register, scheduler, tick
 from django_jobqueue.scheduling.breaker import Breaker
 from django_jobqueue.scheduling.running import SchedulerThread, Until, scheduler_thread
 from django_jobqueue.scheduling.scheduler import Scheduler
@@ -84,6 +84,43 @@ def test_what_is_wrong_with_a_declaration_stops_nothing(rows, monkeypatch, caplo
     one = Scheduler("default")
     assert one.once() == 0.0
     assert "could not be brought to 'default'" in caplog.text
+
+
+def test_tables_that_are_not_made_yet_are_waited_for(rows, monkeypatch):
+    """A scheduler may start before `migrate`: a missing table is a ProgrammingError on PostgreSQL and MariaDB."""
+    done = []
+    one = Scheduler("default")
+    monkeypatch.setattr(connections["default"], "close", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "sync", lambda database: (_ for _ in ()).throw(ProgrammingError("no such relation")))
+        assert one.once() == 0.1
+    monkeypatch.setattr(scheduler, "sync", done.append)
+    one.once()
+    one.once()
+    assert done == ["default"]
+
+
+def test_declarations_that_could_not_be_brought_are_brought_later(rows, monkeypatch):
+    done = []
+    one = Scheduler("default")
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "sync", lambda database: 1 / 0)
+        one.once()
+    monkeypatch.setattr(scheduler, "sync", done.append)
+    one.once()
+    assert done == [], "not at each look"
+    one._sync_at = 0.0
+    one.once()
+    assert done == ["default"]
+
+
+def test_who_cant_say_that_it_lives_ticks_all_the_same(rows, monkeypatch, caplog):
+    make_due(rows)
+    one = Scheduler("default")
+    monkeypatch.setattr(one._register, "beat", lambda *_: (_ for _ in ()).throw(DatabaseError("no room")))
+    assert one.once() == 0.0
+    assert len(rows.jobs()) == 100
+    assert "could not say that it is alive: no room" in caplog.text
 
 
 def test_a_bug_does_not_end_it(rows, monkeypatch, caplog):
@@ -185,6 +222,15 @@ def test_once_does_what_is_due_and_ends(rows, capsys):
     call_command("scheduler_run", backend="default", once=True)
     assert capsys.readouterr().out == "default: 1 dispatched, 0 failed\n"
     assert rows.get().due_at > edits.store_now("default")
+    assert len(rows.jobs()) == 1
+
+
+def test_once_goes_on_behind_a_thousand_ticks_that_are_left_out(rows, monkeypatch):
+    monkeypatch.setattr(scheduler, "tick", lambda database: tick.tick(database, limit=3))
+    for n in range(3):
+        rows.make(f"s{n}", misfire="skip", schedule=at(hours(1)))
+    rows.make("last", schedule=at(hours(2)))
+    Scheduler("default").drain()
     assert len(rows.jobs()) == 1
 
 

@@ -341,3 +341,21 @@ def test_a_trigger_that_is_rolled_back_never_gets_to_redis(settings):
         job_id = service.trigger(NAME)
         transaction.set_rollback(True)
     assert fast.find(job_id) is None
+
+
+def test_the_same_again_loses_no_tick(service):
+    """Projects call `schedule` whenever they start: the tick that is due just then must still become a job."""
+    service.schedule(NAME, noop, HOURLY)
+    due = store_now("default").replace(minute=0, second=0, microsecond=0)
+    RecurringJob.objects.update(next_run_at=due, due_at=due)
+    service.schedule(NAME, noop, HOURLY, priority=3)
+    assert service.schedule(NAME, noop, HOURLY, priority=3).next_run_at == due
+    (result,) = service.execute_due()
+    assert (result.tick, result.outcome) == (due, "dispatched")
+
+
+def test_execute_due_does_all_that_is_due_also_of_one_that_missed_many(service):
+    service.schedule(NAME, noop, HOURLY, misfire="all", misfire_limit=250)
+    done = service.execute_due(soon(service, hours=1_000))
+    assert len(done) >= 250
+    assert {one.outcome for one in done} == {"dispatched"}

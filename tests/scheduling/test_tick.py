@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connections, transaction
@@ -16,6 +18,7 @@ from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.orm import OrmQueue
 from django_jobqueue.scheduling import edits
+from django_jobqueue.scheduling.breaker import Silence
 from django_jobqueue.scheduling.ticks import jitter_of, tick_id
 from django_jobqueue.testing import run_all
 from tests.scheduling.conftest import EIGHT, hours, on_all
@@ -258,6 +261,34 @@ def test_a_store_that_is_away_costs_only_its_own_schedules_and_no_tick(rows, mon
     monkeypatch.undo()
     monkeypatch.setattr("django_jobqueue.scheduling.tick.get_queue", lambda alias: get_queue("default"))
     assert [one.tick for one in rows.tick(hours(1) + 6 * SECOND).outcomes] == [hours(1)]
+
+
+def test_a_store_that_hangs_is_not_asked_again_for_a_while(rows, monkeypatch):
+    """Each question would wait for a timeout, with rows locked, and every other schedule with it."""
+    rows.make("here")
+    rows.make("there", backend="other", overlap="skip", last_job_id=uuid4())
+    asked, clock, other = [], [100.0], OrmQueue("other")
+
+    def hang(*job_ids):
+        asked.append(1)
+        clock[0] += 5.0
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(other, "alive", hang)
+    monkeypatch.setattr("django_jobqueue.scheduling.breaker.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("django_jobqueue.scheduling.tick.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("django_jobqueue.scheduling.tick._silence", Silence())
+    monkeypatch.setattr(
+        "django_jobqueue.scheduling.tick.get_queue", lambda alias: other if alias == "other" else get_queue(alias)
+    )
+    for n in (1, 2, 3):
+        outcomes = {one.name: one.outcome for one in rows.tick(hours(n)).outcomes}
+        assert outcomes == {"here": "dispatched", "there": "failed"}
+    assert len(asked) == 1
+    assert rows.get("there").last_error == "StoreUnavailable: no answer"
+    clock[0] += 31.0
+    rows.tick(hours(4))
+    assert len(asked) == 2
 
 
 def test_when_the_database_fails_nothing_has_happened(rows, monkeypatch):
