@@ -14,7 +14,6 @@ from typing import Any
 from django.db.models import Q
 
 from django_jobqueue.compat import as_django_tells_it
-from django_jobqueue.exceptions import InvalidSchedule
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.edits import plan, rows_of
@@ -49,7 +48,7 @@ def _mend(row: RecurringJob, now: datetime) -> None:
     row.last_run_at = None
     try:
         plan(row, now)
-    except InvalidSchedule as error:
-        row.changed_at, row.last_error = as_django_tells_it(now), f"InvalidSchedule: {error}"
+    except Exception as error:  # whatever is in that row: it must not keep the scheduler from the others
+        row.changed_at, row.last_error = as_django_tells_it(now), f"{type(error).__name__}: {error}"
     else:
         logger.warning("Schedule %r had lost its next tick; it is %s now.", row.name, row.next_run_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.orm import OrmQueue
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.breaker import Silence
+from django_jobqueue.scheduling.mending import mend
 from django_jobqueue.scheduling.ticks import jitter_of, tick_id
 from django_jobqueue.testing import run_all
 from tests.scheduling.conftest import EIGHT, hours, on_all
@@ -369,3 +370,14 @@ def test_inside_a_transaction_of_somebody_else_all_is_his_to_undo(rows):
     assert rows.jobs() == []
     assert rows.get().next_run_at == hours(1)
     assert not connections["default"].needs_rollback
+
+
+def test_a_row_made_by_hand_that_cant_be_planned_stops_nobody(rows):
+    values = {"task": "tests.testapp.tasks.noop", "kind": "interval", "expression": "1 hour"}
+    bad = {"odd": {"starts_at": datetime.min.replace(tzinfo=UTC)}, "unread": {"expression": "nonsense"}}
+    for name, more in (*bad.items(), ("good", {})):
+        RecurringJob.objects.create(**{**values, "name": name, **more})
+    assert mend("default") == 3
+    assert rows.get("good").due_at is not None
+    assert all(rows.get(name).last_error for name in bad)
+    assert mend("default") == 0
