@@ -8,12 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
-from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.edit import JSONTextField
+from django_jobqueue.admin.schedule_preview import aware
 from django_jobqueue.admin.stores import stores
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import InvalidPayload, InvalidSchedule, PayloadError, SignatureMismatch
@@ -192,10 +192,6 @@ class ScheduleForm(WhenForm):
         values: dict[str, Any] = {name: data[name] for name in _COLUMNS}
         times: dict[str, Any] = {name: data[name] and aware(data[name]) for name in ("starts_at", "ends_at")}
         return {**Declared(**values, **times).fields(), "enabled": data["enabled"]}
-
-
-def aware(moment: datetime) -> datetime:
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def seen_of(row: RecurringJob) -> str:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.edit import JSONTextField, signature_of
 from django_jobqueue.admin.operations import write_audit
-from django_jobqueue.admin.schedule_form import ScheduleForm, WhenForm, aware, seen_of, zones
+from django_jobqueue.admin.schedule_form import ScheduleForm, WhenForm, seen_of, zones
 from django_jobqueue.admin.schedule_operations import EDIT_PERMISSION, TRIGGER_PERMISSION
 from django_jobqueue.admin.schedule_preview import Preview, preview
 from django_jobqueue.admin.stores import database_of
@@ -187,8 +187,8 @@ def _previewed(form: WhenForm, now: Any, viewer: str = "") -> Preview:
     if "schedule" not in data:
         faults = [*form.errors.get("timezone", []), *form.errors.get("expression", [])]
         return Preview(problem=" ".join(map(str, faults)) if form["expression"].value() else "")
-    dates = {name: data.get(name) and aware(data[name]) for name in ("starts_at", "ends_at")}
     try:
+        dates = {name: data.get(name) for name in ("starts_at", "ends_at")}
         return preview(data["schedule"], now, viewer=viewer, **dates)
     except (ValueError, OverflowError) as error:
         return Preview(problem=str(error))

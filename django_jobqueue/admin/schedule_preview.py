@@ -51,6 +51,7 @@ def preview(
     here, name = _zone_of(viewer)
     there = ZoneInfo(schedule.timezone) if schedule.kind in ("cron", "once") else here
     runs: list[UpcomingRun] = []
+    starts_at, ends_at = (moment and aware(moment) for moment in (starts_at, ends_at))
     tick = schedule.next_after(now if starts_at is None else max(now, starts_at - datetime.resolution))
     while tick is not None and (ends_at is None or tick <= ends_at) and len(runs) < RUNS:
         local = tick.astimezone(there)
@@ -85,3 +86,8 @@ def _clock(moment: datetime, zone: tzinfo, beside: datetime | None = None) -> st
     local = moment.astimezone(zone)
     time = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return time if beside is not None and beside.date() == local.date() else f"{local:%a %Y-%m-%d} {time}"
+
+
+def aware(moment: datetime) -> datetime:
+    """With USE_TZ off, what forms and rows hold are local times without a zone."""
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())

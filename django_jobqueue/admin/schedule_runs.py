@@ -18,6 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.pages import page_url
 from django_jobqueue.admin.robust import UNREADABLE
+from django_jobqueue.admin.schedule_preview import aware
+from django_jobqueue.compat import as_django_tells_it
 from django_jobqueue.exceptions import InvalidSchedule
 from django_jobqueue.jobs.schedule import Schedule, schedule_of
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob
@@ -90,14 +92,13 @@ def last_runs(using: str, rows: Iterable[RecurringJob]) -> dict[Any, list[Run]]:
 
 def _ticks_of(row: RecurringJob) -> list[Run]:
     found: list[Run] = []
-    schedule, tick = schedule_in(row), row.last_run_at
+    schedule = schedule_in(row)
     try:
-        tick = schedule.last_until(tick) if schedule and tick else None
-        while schedule and tick and len(found) < TICKS:
-            found.append(Run(tick, tick_id(row.name, tick)))
+        starts_at = row.starts_at and aware(row.starts_at)
+        tick = schedule.last_until(aware(row.last_run_at)) if schedule and row.last_run_at else None
+        while schedule and tick and len(found) < TICKS and not (starts_at and tick < starts_at):
+            found.append(Run(as_django_tells_it(tick), tick_id(row.name, tick)))
             tick = schedule.last_until(tick - datetime.resolution)
-            if tick and row.starts_at and tick < row.starts_at:
-                break
     except (InvalidSchedule, *UNREADABLE):  # a date without a zone, or one from before the calendar
         pass
     if row.last_job_id and row.last_job_id not in {run.job_id for run in found}:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
-
+from django_jobqueue.compat import as_django_tells_it
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.jobs.schedule import Schedule, every
 from django_jobqueue.models import JobHistory, RecurringJob
-from django_jobqueue.scheduling.edits import plan
+from django_jobqueue.scheduling.edits import plan, store_now
 from django_jobqueue.scheduling.ticks import tick_id
 from tests.lifecycle.letters import ADD
 
@@ -31,7 +30,7 @@ def make(name: str = "hourly", schedule: Schedule | None = None, **columns: Any)
         timezone=when.timezone,
         **{"task": ADD, "args": encode_call([1, 2], {}), **columns},
     )
-    plan(row, timezone.now())
+    plan(row, store_now("default"))
     for column, value in columns.items():  # a new plan begins without failures
         setattr(row, column, value)
     row.save()
@@ -51,10 +50,12 @@ def sent(row: RecurringJob | None = None, **changes: Any) -> dict[str, Any]:
 def leave(row: RecurringJob, outcomes: list[str], **fields: Any) -> None:
     """History of the last ticks, the latest last; "" leaves none. The row has dispatched them."""
     when = every(hours=1)
-    row.last_run_at = tick = when.last_until(timezone.now())
+    tick = when.last_until(store_now("default"))
+    row.last_run_at = as_django_tells_it(tick)
     row.save()
     for outcome in reversed(outcomes):
-        times = {"enqueued_at": tick, "started_at": tick, "finished_at": tick + timedelta(seconds=2)}
+        begin, end = as_django_tells_it(tick), as_django_tells_it(tick + timedelta(seconds=2))
+        times = {"enqueued_at": begin, "started_at": begin, "finished_at": end}
         values = {"queue": "default", "task": row.task, "lease_no": 1, "attempt": 1, "run_ms": 2_000, **times, **fields}
         if outcome:
             JobHistory.objects.create(job_id=tick_id(row.name, tick), outcome=outcome, **values)

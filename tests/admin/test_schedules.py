@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.schedule import at, cron, every, manual
-from django_jobqueue.models import Job, JobHistory, RecurringJob
+from django_jobqueue.models import DelayedJob, Job, JobHistory, RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.register import Register
@@ -24,6 +24,7 @@ from tests.admin.schedules import leave, make, sent
 from tests.admin.test_pages import EVIL, html_of
 from tests.admin.test_speed import statements
 from tests.lifecycle.letters import ADD, write_letter
+from tests.stores import NOBODY_LISTENS, ONE_STORE, empty_fast, two_stores
 
 pytestmark = pytest.mark.django_db
 
@@ -547,3 +548,63 @@ def test_what_nobody_has_looked_at_is_late_and_what_waits_for_its_last_job_is_no
     assert html.count(">late</span>") == 1
     assert html.count("waits for its last job") == 1
     assert rows_of(as_boss, "state=late") == ["old"]
+
+
+# other settings, other stores
+
+
+def test_with_use_tz_off_times_are_local_ones(as_boss, settings):
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    row = make("digest", cron("0 8 * * *", "Europe/Berlin"))
+    leave(row, ["completed", "completed"])
+    html = html_of(as_boss, url(LIST))
+    assert html.count('<rect class="jq-good"') == 0  # hourly ticks are none of this rhythm's
+    leave(make(), ["completed", "failed"])
+    assert re.findall(r'<rect class="jq-(good|bad)"', html_of(as_boss, url(LIST))) == ["good", "bad"]
+    form = sent(expression="0 3 * * *", starts_at="2030-01-01T12:00", ends_at="2030-02-01T12:00")
+    assert as_boss.post(url(LIST, "add"), form).status_code == 302
+    made = RecurringJob.objects.get(name="nightly")
+    assert str(made.next_run_at) == "2030-01-01 21:00:00"  # three in Berlin, the day after
+    html_of(as_boss, url(LIST, "change", made.pk))
+    assert len(as_boss.get(url(LIST, "change", made.pk)).context["page"].preview.runs) == 10
+    assert as_boss.post(url(LIST, "edit", made.pk), sent(made, jitter="3", **dates_of(made))).status_code == 302
+
+
+def dates_of(row):
+    return {name: getattr(row, name).strftime("%Y-%m-%dT%H:%M:%S") for name in ("starts_at", "ends_at")}
+
+
+def test_a_store_that_is_away_stops_no_page_and_no_button(as_boss, settings):
+    settings.TASKS = two_stores(NOBODY_LISTENS)
+    row = make("far", backend="fast")
+    html_of(as_boss, url(LIST))
+    html_of(as_boss, url(LIST, "change", row.pk))
+    as_boss.post(run_page(row), {"args": "[1, 2]", "kwargs": "{}"})
+    assert DelayedJob.objects.get().reason == "outbox"  # it waits there until the store is back
+    assert as_boss.post(url(LIST, "pause", row.pk), follow=True).status_code == 200
+    assert not fresh(row).enabled
+
+
+def test_a_backend_that_is_gone_from_the_settings(as_boss, settings):
+    settings.TASKS = ONE_STORE
+    row = make("orphan", backend="gone")
+    html_of(as_boss, url(LIST, "change", row.pk))
+    html_of(as_boss, url(LIST, "edit", row.pk))
+    response = as_boss.post(run_page(row), {"args": "[1, 2]", "kwargs": "{}"})
+    assert "gone" in str(response.context["form"].non_field_errors())
+    told = messages_of(
+        as_boss.post(url(LIST), {"action": "trigger_selected", "_selected_action": [row.pk]}, follow=True)
+    )
+    assert "orphan" in told[0]
+
+
+@pytest.mark.redis
+def test_a_schedule_of_a_redis_store_runs_by_hand_there(as_boss, settings):
+    settings.TASKS = two_stores()
+    queue = empty_fast()
+    row = make("fast one", backend="fast")
+    as_boss.post(run_page(row), {"args": "[3, 4]", "kwargs": "{}"})
+    job_id = fresh(row).last_job_id
+    assert queue.find(job_id) is not None or DelayedJob.objects.filter(pk=job_id, reason="outbox").exists()
+    html_of(as_boss, url(LIST, "change", row.pk))
+    empty_fast()
