@@ -18,6 +18,7 @@ from django_jobqueue.models import DelayedJob, Job, JobHistory, RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.register import Register
+from django_jobqueue.scheduling.tick import tick
 from django_jobqueue.scheduling.ticks import tick_id
 from tests.admin.conftest import messages_of, push, staff_with, url
 from tests.admin.schedules import leave, make, sent
@@ -360,10 +361,11 @@ def test_it_is_changed_and_the_audit_says_what(as_boss):
 def test_an_edit_does_not_undo_what_a_tick_has_decided(as_boss):
     row = make()
     form = sent(row, jitter="5")
-    RecurringJob.objects.filter(pk=row.pk).update(last_run_at=row.next_run_at)  # a scheduler, meanwhile
+    tick("default", now=row.next_run_at)  # a scheduler, meanwhile
     as_boss.post(url(LIST, "edit", row.pk), form)
     assert fresh(row).jitter == 5
-    assert fresh(row).next_run_at == row.next_run_at + timedelta(hours=1)
+    assert fresh(row).last_run_at == row.next_run_at
+    assert fresh(row).next_run_at == fresh(row).due_at == row.next_run_at + timedelta(hours=1)
 
 
 def test_an_edit_over_somebody_elses_is_told(as_boss):
