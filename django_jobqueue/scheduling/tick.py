@@ -51,6 +51,8 @@ logger = logging.getLogger("django_jobqueue.scheduler")
 
 LIMIT = 1_000
 """Rows one transaction takes."""
+JOBS = 2_000
+"""And the jobs after which it takes no more: while it lasts all other schedules wait, and so does a request to stop."""
 HOLD_SECONDS = 1.0
 """Between two looks at whether the job is done that a tick waits for."""
 FIRST_RETRY, LONGEST_RETRY = 5.0, 300.0
@@ -109,15 +111,26 @@ def _tick(table: ScheduleTable, database: str, limit: int, now: datetime) -> Pas
         return Pass([], [], False)
     failpoints.hit("tick.taken")
     stores = Stores(database)
-    work = [Work(row) for row in rows]
-    alive = stores.alive(rows)
-    for one in work:
-        one.decide(now, alive)
+    work = _decided(rows, now, stores.alive(rows))
     _push(stores, [one for one in work if one.payloads])
     failpoints.hit("tick.pushed")
     table.write([one.written(now) for one in work])
     chores = [one.row.name for one in work if one.is_chore and one.decision.ticks]
-    return Pass([outcome for one in work for outcome in one.outcomes()], chores, len(rows) == limit)
+    is_more = len(rows) == limit or len(work) < len(rows)
+    return Pass([outcome for one in work for outcome in one.outcomes()], chores, is_more)
+
+
+def _decided(rows: Sequence[DueSchedule], now: datetime, alive: Mapping[UUID, bool | str]) -> list[Work]:
+    """The longest due rows, until they have jobs enough for one transaction; the others are still due after it."""
+    work: list[Work] = []
+    jobs = 0
+    for row in rows:
+        work.append(Work(row))
+        work[-1].decide(now, alive)
+        jobs += len(work[-1].payloads)
+        if jobs >= JOBS:
+            break
+    return work
 
 
 @dataclass

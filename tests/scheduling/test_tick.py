@@ -75,6 +75,17 @@ def test_many_at_once_are_taken_in_pieces_the_longest_due_first(rows):
     assert len(rows.jobs()) == 7
 
 
+def test_a_transaction_takes_no_more_rows_once_it_has_jobs_enough(rows, monkeypatch):
+    """After a long outage a thousand schedules may have a hundred ticks each."""
+    monkeypatch.setattr("django_jobqueue.scheduling.tick.JOBS", 5)
+    for n in range(4):
+        rows.make(f"s{n}", misfire="all", schedule=every(hours=1, start=EIGHT + n * SECOND))
+    done = rows.tick(hours(3.5))
+    assert ({one.name for one in done.outcomes}, len(done.outcomes), done.more) == ({"s1", "s2"}, 8, True)
+    assert len(rows.tick_all(hours(3.5))) == 7
+    assert len(rows.jobs()) == 15
+
+
 def test_jitter_moves_the_start_of_the_job_and_not_the_tick(rows):
     rows.make(jitter=600.0)
     rows.tick(hours(1))
