@@ -23,7 +23,7 @@ from django_jobqueue.jobs.priority import MAX_PRIORITY, MIN_PRIORITY
 from django_jobqueue.jobs.registry import is_registered, lookup, registered_names
 from django_jobqueue.jobs.schedule import schedule_of
 from django_jobqueue.models import RecurringJob
-from django_jobqueue.scheduling.declared import Declared
+from django_jobqueue.scheduling.declared import YEARS, Declared
 from django_jobqueue.scheduling.ticks import MOST_MISSED
 
 _CODE = {"class": "jq-input jq-mono", "spellcheck": "false", "autocomplete": "off"}
@@ -39,7 +39,14 @@ _WHEN = {"kind", "expression", "timezone", "starts_at", "ends_at"}
 def _moment(label: Any, help_text: Any) -> forms.DateTimeField:
     attrs = {**_PLAIN, "type": "datetime-local", "step": "1"}
     widget = forms.DateTimeInput(attrs=attrs, format="%Y-%m-%dT%H:%M:%S")
-    return forms.DateTimeField(label=label, required=False, widget=widget, help_text=help_text)
+    return forms.DateTimeField(label=label, required=False, widget=widget, help_text=help_text, validators=[_storable])
+
+
+def _storable(moment: datetime) -> None:
+    if moment.year not in YEARS:
+        raise forms.ValidationError(
+            _t("Choose a year from %(first)d to %(last)d.") % {"first": YEARS[0], "last": YEARS[-1]}
+        )
 
 
 class WhenForm(forms.Form):

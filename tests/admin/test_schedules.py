@@ -404,6 +404,8 @@ def test_an_edit_over_somebody_elses_is_told(as_boss):
         ({"starts_at": "2030-01-02T00:00", "ends_at": "2030-01-01T00:00"}, "ends_at", "before it begins"),
         ({"ends_at": "2020-01-01T00:00"}, "expression", "never run"),
         ({"starts_at": "soon"}, "starts_at", "valid"),
+        ({"starts_at": "0001-01-01T00:00"}, "starts_at", "Choose a year"),
+        ({"ends_at": "9999-12-31T23:59"}, "ends_at", "Choose a year"),
     ],
 )
 def test_a_mistake_is_explained_next_to_its_field(as_boss, changes, field, why):
