@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import QuerySet
 
@@ -32,6 +33,7 @@ class Register:
     def __init__(self, database: str) -> None:
         self._database = database
         self._id = uuid7()
+        self._known: set[UUID] = set()
 
     def beat(self, dispatched: int, failed: int) -> None:
         """Say that this scheduler lives, and how much it has done; bury those that have been silent."""
@@ -46,6 +48,15 @@ class Register:
         silent = _rows(self._database).filter(state__in=_ALIVE, expires_at__lt=as_django_tells_it(now))
         silent.update(state=WorkerProcess.State.DEAD)
         _rows(self._database).filter(expires_at__lt=as_django_tells_it(now - FORGOTTEN)).delete()
+
+    def inherits(self) -> bool:
+        """Whether a scheduler has gone since the last call, and of those that are left this one was started last.
+
+        In a deploy, then, the code that stays has the last word, and not the old one that was started once more.
+        """
+        alive_now = [row.pk for row in alive(self._database)]
+        gone, self._known = self._known.difference(alive_now), set(alive_now)
+        return bool(gone) and alive_now[-1:] == [self._id]
 
     def leave(self) -> None:
         _rows(self._database).filter(pk=self._id).update(state=WorkerProcess.State.STOPPED)

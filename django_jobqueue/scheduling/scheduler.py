@@ -130,6 +130,8 @@ class Scheduler:
     def _beat(self) -> None:
         try:
             self._register.beat(self.dispatched, self.failed)
+            if self._register.inherits():
+                self._sync_at = 0.0
         except Exception as error:  # an outage is seen by the tick
             logger.warning("The scheduler of %r could not say that it is alive: %s", self.database, error)
 

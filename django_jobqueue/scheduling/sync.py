@@ -1,8 +1,8 @@
 """Declared schedules become rows, when a scheduler starts: added, changed, renamed, retired.
 
 Any number of processes may do so at once: each row is locked while it is changed, a name is unique, and doing it twice
-changes nothing. What an operator decided (a pause) is kept. Of two versions of the code that start at the same time the
-last one wins, as it does with a deploy.
+changes nothing. What an operator decided (a pause) is kept. Of two versions of the code the one wins that is started
+last, as it does with a deploy; when that one ends, the last of those that are left says once more what it declares.
 """
 
 from __future__ import annotations

@@ -123,6 +123,30 @@ def test_who_cant_say_that_it_lives_ticks_all_the_same(rows, monkeypatch, caplog
     assert "could not say that it is alive: no room" in caplog.text
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+def test_when_one_ends_the_last_that_was_started_declares_once_more(rows, monkeypatch, is_last):
+    """An old release that crashed, and was started again in the middle of a deploy, has retired what is new."""
+    done = []
+    monkeypatch.setattr(scheduler, "sync", done.append)
+    one, other, third = Scheduler("default"), register.Register("default"), register.Register("default")
+    one.once()
+    other.beat(0, 0)
+    if not is_last:
+        third.beat(0, 0)
+    for _ in range(2):
+        one._next_beat = 0.0
+        one.once()
+        one.once()
+        assert len(done) == 1, "all that were there are there"
+        other.beat(0, 0)
+    other.leave()
+    one._next_beat = 0.0
+    one.once()
+    one.once()
+    one.once()
+    assert len(done) == (2 if is_last else 1)
+
+
 def test_a_bug_does_not_end_it(rows, monkeypatch, caplog):
     make_due(rows)
     monkeypatch.setattr(scheduler, "tick", lambda database: 1 / 0)
