@@ -89,7 +89,11 @@ BUGS = [
     bug(
         "reap_without_looking_again",
         "River #1302: who is not found alive at first is taken for dead, whatever has happened since",
-        Edit(f"{ORM}/leases.py", "    leases = _of_none(dialect, leases)\n", ""),
+        Edit(
+            f"{ORM}/leases.py",
+            "        states = {dialect.from_id(row[0]): row[1] for row in rows}\n",
+            "        states = {lease.worker_id: _DEAD for lease in leases}\n",
+        ),
         tests="tests/queues/test_mariadb.py",
         k="joins_and_claims_while_reclaim_reads",
         services="mariadb",
@@ -217,8 +221,8 @@ BUGS = [
         "Dramatiq, kombu: a worker whose clock is wrong loses its jobs, or keeps them for ever",
         Edit(
             f"{ORM}/queue.py",
-            "        dialect = self._dialect()\n        now = dialect.now()\n        state =",
-            "        dialect = self._dialect()\n        now = timezone.now()\n        state =",
+            "        dialect = self._dialect()\n        now = dialect.now()\n        alive =",
+            "        dialect = self._dialect()\n        now = timezone.now()\n        alive =",
         ),
         Edit(
             f"{ORM}/queue.py",
