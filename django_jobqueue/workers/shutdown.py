@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import threading
@@ -157,3 +159,11 @@ def run_with_autoreload(worker: Worker, companions: Sequence[Callable[[], Compan
         worker.stop()
         if began.is_set():
             ended.wait(conf().SHUTDOWN_GRACE)
+
+
+def end_quickly() -> None:
+    """When this process ends, don't let Python look through all objects once more: it takes a fifth of a second of CPU.
+
+    On a busy machine that was two seconds and more, after the worker had signed off, in which nothing happened.
+    """
+    atexit.register(gc.freeze)

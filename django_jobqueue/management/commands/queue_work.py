@@ -38,7 +38,7 @@ from django_jobqueue.workers.health import Asked, check, health_of_worker, told
 from django_jobqueue.workers.membership import SeatedMembership
 from django_jobqueue.workers.orders import run_alone
 from django_jobqueue.workers.settler import Counters
-from django_jobqueue.workers.shutdown import StopSignals, run_with_autoreload
+from django_jobqueue.workers.shutdown import StopSignals, end_quickly, run_with_autoreload
 from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.supervisor import Station, Supervisor
 from django_jobqueue.workers.tokens import admit
@@ -114,6 +114,7 @@ class Command(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         is_supervised = _is_supervised(options)
+        end_quickly()
         if options["autoreload"]:  # which has signal handlers of its own
             return super().execute(*args, **options)
         self.signals = (Supervisor if is_supervised else StopSignals)(options["grace"])
