@@ -139,13 +139,18 @@ class JobPayload:
         """After everything else in its queue."""
         return cls.create(task, args, kwargs, priority=QueuePriority.LOW)
 
-    def again(self, args: str) -> Self:
-        """Another job like this one, with other encoded arguments and an id of its own. Not checked once more."""
+    def again(self, args: str, job_id: UUID | None = None, run_after: datetime | None = None) -> Self:
+        """Another job like this one, with other encoded arguments and an id of its own. Not checked once more.
+
+        `run_after` is for a job that has none.
+        """
         copy = object.__new__(type(self))
         for put, value in zip(_PUT, _values(self), strict=True):
             put(copy, value)
         _put_args(copy, args)
-        _put_id(copy, uuid7())
+        _put_id(copy, uuid7() if job_id is None else job_id)
+        if run_after is not None:
+            _put_run_after(copy, run_after)
         return copy
 
     def using(self, **changes: Any) -> Self:
@@ -156,7 +161,7 @@ class JobPayload:
 # A frozen dataclass is copied in a third of the time through its slots, past its own `__setattr__`.
 _values = attrgetter(*JobPayload.__slots__)
 _PUT = [getattr(JobPayload, name).__set__ for name in JobPayload.__slots__]
-_put_args, _put_id = (getattr(JobPayload, name).__set__ for name in ("args", "id"))
+_put_args, _put_id, _put_run_after = (getattr(JobPayload, name).__set__ for name in ("args", "id", "run_after"))
 
 
 def _base(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

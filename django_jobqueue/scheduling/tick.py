@@ -59,6 +59,8 @@ FIRST_RETRY, LONGEST_RETRY = 5.0, 300.0
 """Seconds until a row that could not be done is tried again."""
 _TRIES = 5
 _MAX_ERROR = 2_000
+Templates = dict[tuple[str, str, int | None], JobPayload]
+"""Jobs by task, queue and priority: what they share is worked out, and checked, once in a transaction."""
 _NEVER = Decision([], None, None)
 _silence = Silence()
 _CHORE = str(RecurringJob.Source.CHORE)
@@ -123,10 +125,11 @@ def _tick(table: ScheduleTable, database: str, limit: int, now: datetime) -> Pas
 def _decided(rows: Sequence[DueSchedule], now: datetime, alive: Mapping[UUID, bool | str]) -> list[Work]:
     """The longest due rows, until they have jobs enough for one transaction; the others are still due after it."""
     work: list[Work] = []
+    templates = Templates()
     jobs = 0
     for row in rows:
         work.append(Work(row))
-        work[-1].decide(now, alive)
+        work[-1].decide(now, alive, templates)
         jobs += len(work[-1].payloads)
         if jobs >= JOBS:
             break
@@ -149,7 +152,7 @@ class Work:
     def is_chore(self) -> bool:
         return self.row.source == _CHORE
 
-    def decide(self, now: datetime, alive: Mapping[UUID, bool | str]) -> None:
+    def decide(self, now: datetime, alive: Mapping[UUID, bool | str], templates: Templates) -> None:
         """Whatever is wrong with a row is its own affair: somebody may have written it by hand."""
         row = self.row
         if not row.enabled or row.retired_at is not None:
@@ -161,11 +164,11 @@ class Work:
             if first is not None:
                 self.decision = decide(schedule, first, now, misfires, row.ends_at)
             if self.decision.ticks and not self.is_chore:
-                self._mind_the_previous(alive)
+                self._mind_the_previous(alive, templates)
         except Exception as error:
             self.fail(error)
 
-    def _mind_the_previous(self, alive: Mapping[UUID, bool | str]) -> None:
+    def _mind_the_previous(self, alive: Mapping[UUID, bool | str], templates: Templates) -> None:
         """With an overlap policy other than `allow`, there is one job of this schedule at a time."""
         ticks, decided, following = self.decision
         if self.row.overlap != _ALLOW:
@@ -180,7 +183,7 @@ class Work:
             else:
                 self.skipped, ticks = ticks[now_possible:], ticks[:now_possible]
             self.decision = Decision(ticks, decided, following)
-        self.payloads = [_payload(self.row, one) for one in ticks]
+        self.payloads = [_payload(self.row, one, templates) for one in ticks]
 
     def fail(self, error: Exception) -> None:
         self.decision, self.payloads, self.job_ids, self.skipped = _NEVER, [], [], []
@@ -215,17 +218,20 @@ class Work:
         return done + [TickOutcome(name, one, None, "skipped") for one in self.skipped]
 
 
-def _payload(row: DueSchedule, moment: datetime) -> JobPayload:
-    values = job_fields(lookup(row.task).task, (), {})
+def _payload(row: DueSchedule, moment: datetime, templates: Templates) -> JobPayload:
     after = moment + timedelta(seconds=jitter_of(row.name, moment, row.jitter)) if row.jitter else None
-    values |= {"id": tick_id(row.name, moment), "run_after": after}
-    if row.args:
-        values["args"] = row.args
-    if row.queue:
-        values["queue"] = row.queue
-    if row.priority is not None:
-        values["priority"] = row.priority
-    return JobPayload(**values)
+    key = row.task, row.queue, row.priority
+    if key not in templates:
+        templates[key] = _template(*key)
+    template = templates[key]
+    return template.again(row.args or template.args, tick_id(row.name, moment), after)
+
+
+def _template(task: str, queue: str, priority: int | None) -> JobPayload:
+    """A job of this task, with the schedule's own queue and priority, if it has them."""
+    values = job_fields(lookup(task).task, (), {})
+    own = {"queue": queue or values["queue"], "priority": values["priority"] if priority is None else priority}
+    return JobPayload(**values | own)
 
 
 class Stores:

@@ -71,10 +71,15 @@ class Dialect(Values):
             cursor.execute(sql, params)
             return list(cursor.fetchall())
 
-    def update_rows(self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write rows by their key, which is the last column. `columns` gives each column's type on PostgreSQL."""
+    def update_rows(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]], same: str = ""
+    ) -> None:
+        """Write rows by their key, which is the last column. `columns` gives each column's type on PostgreSQL.
+
+        `same`: assignments that are the same for all of them.
+        """
         *names, key = columns
-        assignments = ", ".join(f"{name} = %s" for name in names)
+        assignments = ", ".join([*(f"{name} = %s" for name in names), *filter(None, [same])])
         self.insert_many(f"UPDATE {table} SET {assignments} WHERE {key} = %s", rows)
 
     def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -148,9 +148,11 @@ class PostgreSQLDialect(Dialect):
             self.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{int(seconds)}s'")
         return nullcontext()
 
-    def update_rows(self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> None:
+    def update_rows(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]], same: str = ""
+    ) -> None:
         *names, key = columns
-        assignments = ", ".join(f"{name} = v.{name}" for name in names)
+        assignments = ", ".join([*(f"{name} = v.{name}" for name in names), *filter(None, [same])])
         arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
         self.fast(
             f"UPDATE {table} t SET {assignments} FROM unnest({arrays}) AS v ({', '.join(columns)}) "

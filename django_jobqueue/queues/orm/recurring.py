@@ -17,8 +17,14 @@ FROZEN_SECONDS = 10
 """After so long without a word the database takes the rows of a scheduler back, where it can."""
 _TIMES = ("ends_at", "retired_at", "last_run_at", "next_run_at")
 _FIRST_TIME = DueSchedule._fields.index(_TIMES[0])
-_TYPES = ("timestamptz", "timestamptz", "timestamptz", "uuid", "int", "text", "bigint")
-"""Of the columns of `Written`, for databases that have to be told."""
+_PLAIN = {
+    **{"last_run_at": "timestamptz", "next_run_at": "timestamptz", "due_at": "timestamptz"},
+    **{"last_job_id": "uuid", "id": "bigint"},
+}
+"""Columns of `Written` with their types, for databases that have to be told, the key last. Where all went well, the
+others are the same in all rows."""
+_ALL = _PLAIN | {"failures": "int", "last_error": "text"}
+_ALL["id"] = _ALL.pop("id")
 
 
 class OrmScheduleTable:
@@ -52,16 +58,19 @@ class OrmScheduleTable:
 
     def write(self, rows: Sequence[Written]) -> None:
         dialect = self._dialect()
-        to_time = dialect.to_time
-        values = [
-            (
-                *(to_time(row.last_run_at), to_time(row.next_run_at), to_time(row.due_at)),
-                *(dialect.to_id(row.last_job_id), row.failures, row.last_error, row.pk),
-            )
-            for row in rows
-        ]
-        columns = (*Written._fields[:-1], "id")
-        dialect.update_rows(RECURRING, dict(zip(columns, _TYPES, strict=True)), values)
+        to_time, to_id = dialect.to_time, dialect.to_id
+        plain: list[tuple[Any, ...]] = []
+        others: list[tuple[Any, ...]] = []
+        for row in rows:
+            times = to_time(row.last_run_at), to_time(row.next_run_at), to_time(row.due_at)
+            if row.failures or row.last_error:
+                others.append((*times, to_id(row.last_job_id), row.failures, row.last_error, row.pk))
+            else:
+                plain.append((*times, to_id(row.last_job_id), row.pk))
+        if plain:
+            dialect.update_rows(RECURRING, _PLAIN, plain, "failures = 0, last_error = ''")
+        if others:
+            dialect.update_rows(RECURRING, _ALL, others)
 
     def seconds_to_next_due(self) -> float | None:
         dialect = self._dialect()
