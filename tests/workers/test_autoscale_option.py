@@ -52,7 +52,7 @@ def test_children_come_when_jobs_wait_and_go_when_they_are_not_needed(scaled):
     second.touch()
     wait_until(lambda: stage.workers("stopped") == 2, "and another one", seconds=120)
     assert len(at_work(stage, 1)) == 1
-    assert stage.is_settled()
+    wait_until(stage.is_settled)
     code, _, err = terminate(parent)
     assert code == 0, err
     assert stage.outcomes() == {"completed": 6}
