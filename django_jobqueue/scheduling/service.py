@@ -144,6 +144,8 @@ class SchedulerService:
         payload = _payload(row, args, kwargs, queue, priority)
         store = get_queue(row.backend)
         with store.transaction():
+            # The row first, as a tick does: with a unique key, the other way round is a deadlock.
+            list(self._rows.select_for_update().filter(pk=row.pk).values_list("pk"))
             [job_id] = store.push(payload)
             self._rows.filter(pk=row.pk).update(last_job_id=job_id)
         return job_id

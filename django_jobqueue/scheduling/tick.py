@@ -53,12 +53,13 @@ LIMIT = 1_000
 """Rows one transaction takes."""
 JOBS = 2_000
 """And the jobs after which it takes no more: while it lasts all other schedules wait, and so does a request to stop."""
-HOLD_SECONDS = 1.0
-"""Between two looks at whether the job is done that a tick waits for."""
+HOLD_SECONDS, LONGEST_HOLD = 1.0, 10.0
+"""Between two looks at whether the job is done that a tick waits for; a hundredth of the time it has waited."""
 FIRST_RETRY, LONGEST_RETRY = 5.0, 300.0
 """Seconds until a row that could not be done is tried again."""
 _TRIES = 5
 _MAX_ERROR = 2_000
+_SHOWN = 5
 Templates = dict[tuple[str, str, int | None], JobPayload]
 """Jobs by task, queue and priority: what they share is worked out, and checked, once in a transaction."""
 _NEVER = Decision([], None, None)
@@ -79,11 +80,15 @@ class TickOutcome(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One transaction. `chores` are for the scheduler to run, `more`: there is more that is due."""
+    """One transaction. `chores` are for the scheduler to run, `more`: there is more that is due.
+
+    `missed` are the names of schedules that were looked at too late for some of their ticks.
+    """
 
     outcomes: list[TickOutcome]
     chores: list[str]
     more: bool
+    missed: Sequence[str] = ()
 
 
 def tick(database: str, limit: int = LIMIT, now: datetime | None = None) -> Pass:
@@ -104,6 +109,9 @@ def tick(database: str, limit: int = LIMIT, now: datetime | None = None) -> Pass
             if attempt == _TRIES or not isinstance(cause, Exception) or not table.is_deadlock(cause):
                 raise
     failpoints.hit("tick.committed")
+    if done.missed:
+        shown = ", ".join([*done.missed[:_SHOWN], *(["…"] if len(done.missed) > _SHOWN else [])])
+        logger.warning("Ticks of %d schedules were missed, and followed their policies: %s", len(done.missed), shown)
     return done
 
 
@@ -119,7 +127,8 @@ def _tick(table: ScheduleTable, database: str, limit: int, now: datetime) -> Pas
     table.write([one.written(now) for one in work])
     chores = [one.row.name for one in work if one.is_chore and one.decision.ticks]
     is_more = len(rows) == limit or len(work) < len(rows)
-    return Pass([outcome for one in work for outcome in one.outcomes()], chores, is_more)
+    missed = [one.row.name for one in work if one.is_late and not one.is_held]
+    return Pass([outcome for one in work for outcome in one.outcomes()], chores, is_more, missed)
 
 
 def _decided(rows: Sequence[DueSchedule], now: datetime, alive: Mapping[UUID, bool | str]) -> list[Work]:
@@ -146,6 +155,7 @@ class Work:
     job_ids: list[UUID] = field(default_factory=list)
     skipped: list[datetime] = field(default_factory=list)
     is_held: bool = False
+    is_late: bool = False
     error: str = ""
 
     @property
@@ -163,6 +173,7 @@ class Work:
             first = row.next_run_at or schedule.next_after(now)
             if first is not None:
                 self.decision = decide(schedule, first, now, misfires, row.ends_at)
+                self.is_late = not self.is_chore and first < now - timedelta(seconds=row.grace)
             if self.decision.ticks and not self.is_chore:
                 self._mind_the_previous(alive, templates)
         except Exception as error:
@@ -187,6 +198,7 @@ class Work:
 
     def fail(self, error: Exception) -> None:
         self.decision, self.payloads, self.job_ids, self.skipped = _NEVER, [], [], []
+        self.is_late = False
         self.error = f"{type(error).__name__}: {error}"[:_MAX_ERROR].replace("\x00", "")
         logger.warning("Schedule %r could not be dispatched: %s", self.row.name, self.error)
 
@@ -200,12 +212,17 @@ class Work:
         return Written(
             last_run_at=self.decision.decided or row.last_run_at,
             next_run_at=next_run_at,
-            due_at=now + timedelta(seconds=HOLD_SECONDS) if self.is_held else next_run_at,
+            due_at=now + self._hold(now) if self.is_held else next_run_at,
             last_job_id=self.job_ids[-1] if self.job_ids else row.last_job_id,
             failures=row.failures if self.is_chore else 0,
             last_error=row.last_error if self.is_chore else "",
             pk=row.pk,
         )
+
+    def _hold(self, now: datetime) -> timedelta:
+        """Each look is a row written: thousands that wait for hours must not be written each second."""
+        waited = (now - self.decision.next).total_seconds() if self.decision.next else 0.0
+        return timedelta(seconds=min(max(waited / 100, HOLD_SECONDS), LONGEST_HOLD))
 
     def outcomes(self) -> list[TickOutcome]:
         name = self.row.name

@@ -122,6 +122,26 @@ def test_by_hand_never_runs_by_itself(rows):
 # misfires
 
 
+def test_what_was_missed_is_told(rows, caplog):
+    """Also where the policy leaves it out: somebody will ask at night why it has not run."""
+    for n in range(7):
+        rows.make(f"s{n}", misfire="skip")
+    rows.make("in time", grace=2_000.0)
+    rows.tick(hours(1.5))
+    assert "Ticks of 7 schedules were missed, and followed their policies: s0, s1, s2, s3, s4, …" in caplog.text
+    caplog.clear()
+    rows.tick(hours(2))
+    assert caplog.text == ""
+
+
+def test_what_is_only_held_is_not_told_as_missed(rows, caplog):
+    rows.make(overlap="queue")
+    rows.tick(hours(1))
+    for n in range(4):
+        assert rows.tick(hours(2 + n)).outcomes[0].outcome == "held"
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [
@@ -186,13 +206,14 @@ def test_overlap_queue_holds_a_tick_until_the_previous_job_is_over(rows):
     row = rows.get()
     assert (row.next_run_at, row.last_run_at) == (hours(2), hours(1))
     assert row.due_at == hours(2) + SECOND, "looked at each second"
-    assert rows.tick(hours(3) + 2 * SECOND).outcomes[0].outcome == "held"
+    assert rows.tick(hours(3) - 4 * SECOND).outcomes[0].outcome == "held"
+    assert rows.get().due_at == hours(3) + 6 * SECOND, "and more seldom, the longer it takes"
     end_all(rows)
-    outcomes = rows.tick(hours(3) + 4 * SECOND).outcomes
+    outcomes = rows.tick(hours(3) + 6 * SECOND).outcomes
     assert [(one.outcome, one.tick) for one in outcomes] == [("dispatched", hours(2))]
-    assert rows.tick(hours(3) + 5 * SECOND).outcomes[0].outcome == "held", "the next one waits for this one"
+    assert rows.tick(hours(3) + 7 * SECOND).outcomes[0].outcome == "held", "the next one waits for this one"
     end_all(rows)
-    assert rows.tick(hours(3) + 7 * SECOND).outcomes[0].tick == hours(3)
+    assert rows.tick(hours(3) + 9 * SECOND).outcomes[0].tick == hours(3)
 
 
 def test_what_was_held_for_longer_than_the_grace_was_missed(rows):
@@ -201,7 +222,7 @@ def test_what_was_held_for_longer_than_the_grace_was_missed(rows):
     rows.tick(hours(2))
     rows.tick(hours(6.5))
     end_all(rows)
-    outcomes = rows.tick(hours(6.5) + 2 * SECOND).outcomes
+    outcomes = rows.tick(hours(6.5) + 20 * SECOND).outcomes
     assert [(one.outcome, one.tick) for one in outcomes] == [("dispatched", hours(6))]
 
 
