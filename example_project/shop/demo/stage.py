@@ -99,8 +99,8 @@ def schedule_a_few() -> None:
     first = timezone.now().replace(microsecond=0) + timedelta(seconds=3)
     watched = {"starts_at": first, "ends_at": first + timedelta(seconds=4), "grace": 600}
     scheduler.schedule("demo: watch the queue", watch_queue, every(seconds=1), **watched)
-    for number, stage in enumerate((collect_sales, report_sales, send_sales)):
-        moment = first + timedelta(seconds=number)
+    for seconds, stage in ((0, collect_sales), (5, report_sales), (6, send_sales)):
+        moment = first + timedelta(seconds=seconds)
         once = {"starts_at": moment, "ends_at": moment, "grace": 600}
         scheduler.schedule(f"demo: {stage.name}", stage, at(moment), kwargs={"day": f"{first:%Y-%m-%d}"}, **once)
 
