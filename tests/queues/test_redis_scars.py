@@ -19,7 +19,9 @@ from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.scripts import KEYS
 from django_jobqueue.workers.worker import Worker
 from tests.queues.hooks import HOUR, claim, claim_one, ids, job, jobs, joined, push_and_claim, settle, wait_for
-from tests.queues.redis_store import PREFIX, empty, key, open_queue
+from tests.queues.redis_store import PREFIX, key, open_queue
+from tests.servers import DurableRedis
+from tests.servers.redis import find_redis62
 from tests.testapp.tasks import noop
 
 pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
@@ -241,32 +243,53 @@ def test_p10_a_server_that_forgot_its_scripts_is_told_again(queue, client):
     assert claim_one(queue) is not None
 
 
-@pytest.fixture
-def full(client):
+@pytest.fixture(params=["redis", pytest.param("redis62", marks=pytest.mark.redis62)])
+def lone_queue(request):
+    """On a server of its own: the memory of one that is full is missing to the tests beside this one, too."""
+    with DurableRedis("everysec", find_redis62() if request.param == "redis62" else None) as server:
+        queue = RedisQueue("redis", Connection({"url": server.url}), prefix=PREFIX)
+        yield queue
+        queue.close()
+
+
+def fill(queue):
     """Nothing more fits into the server's memory."""
+    client = queue.connection.client
     client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
-    yield
-    client.config_set("maxmemory", 0)
 
 
-def test_p9_a_full_server_says_so_and_stores_nothing_by_half(queue, client, full):
+def test_p9_a_full_server_says_so_and_stores_nothing_by_half(lone_queue):
+    fill(lone_queue)
     with pytest.raises(QueueFull, match="memory"):
-        queue.push(*jobs(50))
-    assert queue.size() == 0
-    assert client.keys("*") == []
+        lone_queue.push(*jobs(50))
+    assert lone_queue.size() == 0
+    assert lone_queue.connection.client.keys("*") == []
 
 
-def test_p10_a_full_server_is_emptied_by_its_workers(queue, client):
-    queue.push(*jobs(5))
-    worker = joined(queue)
-    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
-    try:
-        line = claim(queue, 5, worker)
-        assert len(line) == 5
-        assert all(queue.settle([Settlement(one, Move.COMPLETED) for one in line]))
-        assert queue.heartbeat(worker)
-    finally:
-        client.config_set("maxmemory", 0)
+def test_p10_a_full_server_is_emptied_by_its_workers(lone_queue):
+    lone_queue.push(*jobs(5))
+    worker = joined(lone_queue)
+    fill(lone_queue)
+    line = claim(lone_queue, 5, worker)
+    assert len(line) == 5
+    assert all(lone_queue.settle([Settlement(one, Move.COMPLETED) for one in line]))
+    assert lone_queue.heartbeat(worker)
+
+
+def test_p10_a_full_server_keeps_its_workers_alive(lone_queue):
+    lone_queue.push(*jobs(6))
+    worker = joined(lone_queue)
+    fill(lone_queue)
+    line = claim(lone_queue, 4, worker)
+    assert lone_queue.heartbeat(worker)
+    joined(lone_queue)
+    moves = [Move.COMPLETED, Move.RETRY, Move.RELEASED, Move.DEAD]
+    settled = [Settlement(one, move, delay=HOUR) for one, move in zip(line, moves, strict=True)]
+    assert all(lone_queue.settle(settled))
+    lone_queue.leave(worker)
+    lone_queue.reclaim()
+    with pytest.raises(QueueFull):
+        lone_queue.push(job())
 
 
 def test_p10_flushall_under_load_costs_the_jobs_and_not_the_worker(queue, client):
@@ -590,29 +613,6 @@ def test_what_is_over_is_swept_out_of_the_set_of_the_asked(queue, client):
     assert client.scard(key("asked")) == 3
     assert queue.cancellations(worker) == {line[2].job_id: False}
     assert client.smembers(key("asked")) == {line[2].job_id.bytes}
-
-
-@pytest.mark.parametrize("server", ["redis", pytest.param("redis62", marks=pytest.mark.redis62)])
-def test_p10_a_full_server_keeps_its_workers_alive(server):
-    queue = open_queue(server)
-    empty(queue)
-    client = queue.connection.client
-    queue.push(*jobs(6))
-    worker = joined(queue)
-    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
-    try:
-        line = claim(queue, 4, worker)
-        assert queue.heartbeat(worker)
-        joined(queue)
-        moves = [Move.COMPLETED, Move.RETRY, Move.RELEASED, Move.DEAD]
-        assert all(queue.settle([Settlement(one, move, delay=HOUR) for one, move in zip(line, moves, strict=True)]))
-        queue.leave(worker)
-        queue.reclaim()
-        with pytest.raises(QueueFull):
-            queue.push(job())
-    finally:
-        client.config_set("maxmemory", 0)
-        queue.close()
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------
