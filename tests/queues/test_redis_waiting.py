@@ -27,7 +27,10 @@ def queue():
 
 
 def subscriptions(queue):
-    return [one for one in queue.connection.client.client_list() if int(one["sub"]) > 0]
+    """Of this test's database: the tests beside this one have theirs on the same server."""
+    client = queue.connection.client
+    mine = str(client.connection_pool.connection_kwargs.get("db", 0))
+    return [one for one in client.client_list() if int(one["sub"]) > 0 and one["db"] == mine]
 
 
 def wakes_within(queue, seconds, action, queues=("default",)):
