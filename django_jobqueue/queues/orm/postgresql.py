@@ -85,8 +85,8 @@ ON CONFLICT DO NOTHING
 
 # MATERIALIZED, or the planner may run the subquery again and pass its LIMIT (PostgreSQL bug 15715, not to be fixed).
 _WHOLE = "queue = %s"
-# In the index after `queue`, so what is before that place is passed without a look into the table.
-_FROM = "queue = %s AND priority >= %s AND seq >= %s"
+# Behind that place, and what came since with a higher priority: two ranges of the index, so what is before is not read.
+_FROM = tuple(f"queue = %s AND priority {than} %s AND seq >= %s" for than in (">", "="))
 _CLAIM = f"""
 WITH line AS MATERIALIZED (
     SELECT job_id FROM {READY}
@@ -111,7 +111,7 @@ SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_atte
        seq
 FROM job ORDER BY priority DESC, seq
 """
-_CLAIM_FROM = _CLAIM.replace(_WHOLE, _FROM, 1)
+_CLAIM_FROM = tuple(_CLAIM.replace(_WHOLE, where, 1) for where in _FROM)
 
 _COMPLETE = f"""
 WITH done AS MATERIALIZED (
@@ -205,8 +205,8 @@ class PostgreSQLDialect(Dialect):
         """Looks first where the last claims have found something, if the way there is long."""
         for queue, place in self._crowd.places().items():
             if queue in queues or not queues:
-                where = [queue, place.priority, place.seq]
-                if self.fast_rows(f"SELECT 1 FROM {READY} WHERE {_FROM} LIMIT 1", where):
+                there = [queue, place.priority, place.seq]
+                if any(self.fast_rows(f"SELECT 1 FROM {READY} WHERE {where} LIMIT 1", there) for where in _FROM):
                     return True
         return super().has_work(queues)
 
@@ -229,7 +229,11 @@ class PostgreSQLDialect(Dialect):
         """From where the last claim stopped, if the whole line is long to look at. See `crowd.py`."""
         if (place := self._crowd.place(queue)) is None:
             return []
-        rows = self.fast_rows(_CLAIM_FROM, [queue, place.priority, place.seq, worker, limit, worker])
+        rows: list[tuple[Any, ...]] = []
+        for sql in _CLAIM_FROM:
+            if len(rows) < limit:
+                there = [queue, place.priority, place.seq]
+                rows += self.fast_rows(sql, [*there, worker, limit - len(rows), worker])
         line = [Reservation(*row[:-1]) for row in rows]
         if line:
             self._crowd.moved_on(queue, place, (line[-1].priority, rows[-1][-1]))
