@@ -51,7 +51,8 @@ class Trial:
         env = self.stage.env | {"JOBQUEUE_TEST_CONF": json.dumps(conf), "JOBQUEUE_TEST_LOG": ""}
         name = f"worker{self.rng.random()}-"
         found = [
-            Worker(f"{name}{n}", self.ground.files, env, self.stage.alias, count) for n, count in enumerate(processes)
+            Worker(f"{name}{n}", self.ground.files, env, self.stage.alias, count, "--no-scheduler")
+            for n, count in enumerate(processes)
         ]
         for worker in found:
             worker.start()
