@@ -6,6 +6,8 @@ DJANGO ?= django
 ARGS   ?=
 SKIP   ?=
 STORE  ?= database
+# for what is meant to take long: elsewhere a test that takes three minutes hangs
+LONG   := -o faulthandler_timeout=7200
 
 python := $(VENV)/bin/python
 # one stamp per set of packages: made again when pyproject.toml changes
@@ -61,10 +63,10 @@ bench: $(bench_env) ## measure, next to its peers and bare SQL and Redis
 	$(python) -m tests.benchmarks $(ARGS)
 
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
-	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest -n 2 -s tests/queues/test_machine.py $(ARGS)
+	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest $(LONG) -n 2 -s tests/queues/test_machine.py $(ARGS)
 
 crash: $(test_env) ## kill -9 at every crash point on every store (ten minutes)
-	JOBQUEUE_CRASH_POINTS=all $(python) -m pytest -n 2 tests/crash $(ARGS)
+	JOBQUEUE_CRASH_POINTS=all $(python) -m pytest $(LONG) -n 2 tests/crash $(ARGS)
 
 chaos: $(test_env) ## kill, freeze, cut off and restart everything while 100,000 jobs run on each store (hours)
 	$(python) -m tests.chaos --jobs 100000 --faults 1600 $(ARGS)
@@ -79,7 +81,7 @@ mvcc: $(test_env) ## claim from PostgreSQL beside 100,000 dead tuples that an op
 	$(python) -m tests.chaos.mvcc $(ARGS)
 
 ticks: $(test_env) ## ten schedulers, 10,000 ticks, 100 kills and 50 freezes on each store (ten minutes)
-	JOBQUEUE_TICKS=10000 $(python) -m pytest -s tests/chaos/test_schedulers.py $(ARGS)
+	JOBQUEUE_TICKS=10000 $(python) -m pytest $(LONG) -s tests/chaos/test_schedulers.py $(ARGS)
 
 oracle: $(test_env) ## compare cron ticks with a minute walker: every zone, every change of the clocks 2000-2037 (minutes)
 	$(python) -m tests.jobs.oracle $(ARGS)
