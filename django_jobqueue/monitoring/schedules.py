@@ -1,6 +1,7 @@
 """How the schedules of a database are, and what is wrong with them: for `scheduler_status`, a person or a monitor.
 
-It reads rows that are in trouble and rows that are next, so it costs the same with a hundred thousand schedules.
+It reads rows that are in trouble and rows that are next. With a hundred thousand schedules it takes about
+half a second, where the database knows its tables (ANALYZE, as autovacuum does it).
 """
 
 from __future__ import annotations
