@@ -7,6 +7,7 @@ pause, and no edit brings a tick back that a scheduler has decided on.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -96,7 +97,8 @@ def resume(database: str, *pks: Any) -> int:
     with schedule_table(database).plain_transaction():
         paused = list(rows_of(database).filter(pk__in=pks, enabled=False).order_by("pk").values_list("pk", flat=True))
         for pk in paused:
-            changed(database, pk, enabled=True)
+            with suppress(RecurringJob.DoesNotExist):  # removed meanwhile
+                changed(database, pk, enabled=True)
     return len(paused)
 
 

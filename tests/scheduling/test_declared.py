@@ -370,3 +370,17 @@ def test_what_was_missed_during_a_pause_is_not_made_up_for(db, rows):
     edits.resume("default", made.pk)
     assert rows.get().due_at > edits.store_now("default") - timedelta(seconds=1)
     assert edits.resume("default", made.pk) == edits.pause("default") == 0
+
+
+def test_one_that_is_removed_meanwhile_keeps_no_other_from_going_on(db, rows, monkeypatch):
+    gone, other = rows.make("gone"), rows.make("other")
+    edits.pause("default", gone.pk, other.pk)
+    change = edits.changed
+
+    def remove_first(database, pk, **fields):
+        RecurringJob.objects.filter(pk=gone.pk).delete()
+        return change(database, pk, **fields)
+
+    monkeypatch.setattr(edits, "changed", remove_first)
+    edits.resume("default", gone.pk, other.pk)
+    assert rows.get("other").enabled
