@@ -175,7 +175,7 @@ class _Look:
     def _tell_of_late(self) -> None:
         late = self._late.order_by("due_at")
         if count := late.count():
-            since = f"{late[0].due_at:%Y-%m-%d %H:%M:%S}"
+            since = f"{late[0].due_at:%Y-%m-%d %H:%M:%S %Z}".rstrip()
             self._problems.append(
                 f"{count:,} should have been looked at by now, {_names(late)}: the first since {since}. Where a "
                 f"scheduler is alive, it hangs or can't keep up; see its log."
@@ -183,7 +183,8 @@ class _Look:
 
     def _tell_of_failing(self) -> None:
         for row in self._failing.order_by("-failures")[: self._limit]:
-            again = f"It is tried again at {row.due_at:%H:%M:%S}." if row.due_at else "It is paused."
+            again = f"{row.due_at:%H:%M:%S %Z}".rstrip() if row.due_at else ""
+            again = f"It is tried again at {again}." if again else "It is paused."
             what = "failed" if row.source == _CHORE else "could not be dispatched"
             times = "once" if row.failures == 1 else f"{row.failures:,} times by now"
             self._problems.append(f"{row.name} {what}, {times}: {row.last_error.rstrip('.')}. {again}")
