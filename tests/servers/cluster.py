@@ -47,7 +47,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def command(port: int, text: str) -> None:
-    if not (answer := ask(port, f"{text}\r\n".encode())).startswith(b"+OK"):
+    """Some of them wait for the disk."""
+    if not (answer := ask(port, f"{text}\r\n".encode(), START_TIMEOUT)).startswith(b"+OK"):
         raise Missing(f"{text}: {answer.decode(errors='replace').strip()}")
 
 

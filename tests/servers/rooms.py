@@ -124,11 +124,11 @@ def version_of(binary: Path) -> str:
     return match.group()
 
 
-def ask(address: Path | int, question: bytes = b"") -> bytes:
+def ask(address: Path | int, question: bytes = b"", seconds: float = 1.0) -> bytes:
     """What a server on a unix socket or a loopback port answers, or nothing while it is not there yet."""
     is_file = isinstance(address, Path)
     with socket.socket(socket.AF_UNIX if is_file else socket.AF_INET) as connection:
-        connection.settimeout(1)
+        connection.settimeout(seconds)
         try:
             connection.connect(str(address) if is_file else (LOOPBACK, address))
             connection.sendall(question)
