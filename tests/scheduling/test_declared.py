@@ -288,7 +288,7 @@ def test_once_in_the_past_is_over(deploy):
         {"ends_at": datetime.max.replace(tzinfo=UTC)},
         {"priority": object()},
     ],
-    ids=repr,
+    ids=lambda value: "-".join(value),
 )
 def test_whatever_is_written_there_keeps_no_other_schedule_out(deploy, caplog, value):
     """As everything that is no schedule it is a problem, not an exception."""
