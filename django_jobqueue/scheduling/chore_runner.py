@@ -70,8 +70,9 @@ class ChoreRunner:
             chore = self._chores.get(name)
             if chore is None:
                 self._hands.give(partial(self._unknown, name))
-            elif self._takes(chore):
-                self._hands.give(partial(self._run, chore))
+            elif self._takes(chore) and not self._hands.give(partial(self._run, chore)):
+                with self._lock:
+                    del self._running[chore.name]  # the next tick tries again
 
     def _takes(self, chore: Chore) -> bool:
         with self._lock:
@@ -191,13 +192,19 @@ class Hands:
         self._free = 0
         self._is_over = False
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Task) -> bool:
+        """False: it is not done, because no thread can be started now."""
         with self._lock:
             if self._free:
                 self._free -= 1
             else:
-                threading.Thread(target=self._work, name="jobqueue-chores", daemon=True).start()
+                try:
+                    threading.Thread(target=self._work, name="jobqueue-chores", daemon=True).start()
+                except RuntimeError as error:
+                    logger.error("There is no thread for a chore (%s).", error)
+                    return False
         self._todo.put(task)
+        return True
 
     def let_go(self) -> None:
         """Have them end: the free one now, the others when they are done."""

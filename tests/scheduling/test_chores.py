@@ -347,6 +347,23 @@ def threads_of_chores():
     return {thread.ident for thread in threading.enumerate() if thread.name == "jobqueue-chores"}
 
 
+def test_a_chore_for_which_there_is_no_thread_is_done_at_its_next_tick(own, runner, monkeypatch, caplog):
+    done = []
+    own.add("count", lambda round: done.append(1))
+    one = runner()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        one.start(["chore:count"])
+    assert "There is no thread for a chore (can't start new thread)" in caplog.text
+    one.start(["chore:count"])
+    one.finish()
+    assert done == [1]
+
+
+def refuse_to_start(thread):
+    raise RuntimeError("can't start new thread")
+
+
 @everywhere
 def test_a_round_that_finds_nothing_writes_nothing(database, runner, django_assert_max_num_queries):
     """A scheduler without work must cost next to nothing."""
