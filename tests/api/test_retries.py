@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 
 from django_jobqueue import FixedDelays, JobPayload, NoRetry, Retry, RetryStrategy, Snooze, get_queue, task
 from django_jobqueue.compat import TaskResultStatus
@@ -178,7 +179,7 @@ class TestSnooze:
         result = tasks.attempt.enqueue()
         queue.join(worker)
         queue.pop((), worker.id)
-        kill(worker)
+        silence(worker)
         assert queue.reclaim() == 1
         run_all()
         assert tasks.CALLS == [(1, TaskResultStatus.RUNNING, 1)]
@@ -282,8 +283,8 @@ def run_job_once():
     queue.leave(worker.id)
 
 
-def kill(worker):
+def silence(worker):
     from django_jobqueue.models import WorkerProcess
 
     assert isinstance(worker.id, UUID)
-    WorkerProcess.objects.filter(pk=worker.id).update(state="dead")
+    WorkerProcess.objects.filter(pk=worker.id).update(expires_at=timezone.now() - timedelta(minutes=1))

@@ -22,6 +22,8 @@ from tests.chaos.ground import Ground, each_store
 from tests.waiting import wait_until
 
 PORTIONS = 40
+ROUNDS_SECONDS = 12.0
+"""After the warming up, until each of the heart's threads has asked the store, and has its connection."""
 DESCRIPTORS = 2
 CHILD, HEART = 3, 2
 """Connections: of the threads that run jobs, fetch ahead and flush; of heartbeats and rounds."""
@@ -106,6 +108,8 @@ def _watch(stage: Any, worker: Worker, jobs: int, connections: Peak) -> dict[str
         done += count
         wait_until(is_through, f"the end of {done} jobs", 600)
         if done >= jobs / 10:
+            if not looks:
+                time.sleep(ROUNDS_SECONDS)
             for name, pid in family(stage, worker).items():
                 looks[name].append(look_at(pid, done))
         if done * 10 // jobs != (done - count) * 10 // jobs:
