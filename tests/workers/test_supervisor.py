@@ -65,13 +65,29 @@ def test_children_share_the_work_and_are_workers_with_names_of_their_own(crew):
 
 
 @on_servers
-def test_the_parent_has_no_thread_and_no_socket(crew):
-    stage, parent = crew()
+def test_the_parent_has_no_thread_and_no_socket(crew, alias):
+    """Though it has asked the store before it forked, as a system check of the project may."""
+    stage, parent = crew(settings=ASKING.format(alias=alias))
     _, lines = both_at_work(stage)
     assert sockets(parent.pid) == set()
     assert sockets(lines[0].pid)  # else this would see nothing anywhere
     wait_until(lambda: sockets(processes_of(parent)[0]), "the heart speaks with the store")
     assert len(list(Path(f"/proc/{parent.pid}/task").iterdir())) == 1
+
+
+ASKING = """\
+from tests.crash.settings import *
+
+from django.core.checks import register
+
+
+@register()
+def ask(app_configs, **more):
+    from django_jobqueue.queues import get_queue
+
+    get_queue({alias!r}).stats()
+    return []
+"""
 
 
 def sockets(pid):
