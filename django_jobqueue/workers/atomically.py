@@ -27,7 +27,7 @@ class Stored(Settlement):
 class Completion:
     """How one job completes in a transaction of its own. `stored` is the settlement once that is committed.
 
-    `has_begun`: the transaction is open, or was. A database that is away does not let it begin.
+    `has_begun`: a line of the job may have run in it. A database that is away does not let it come to that.
     """
 
     def __init__(self, queue: Queue, job: Reservation, start_ms: int) -> None:
@@ -44,10 +44,10 @@ class Completion:
         """See `JobContext.complete_in_transaction`."""
         self._check()
         with self._queue.transaction():
-            self.has_begun = True
             # The first hook: it runs right after the commit, whatever the job's own hooks do after it.
             transaction.on_commit(lambda: self._commit(written), using=self._queue.database)
             mark = self._set_mark()
+            self.has_begun = True
             yield self
             # Broken, or to be rolled back: its end would be no error, and nothing would be stored.
             connections[self._queue.database].validate_no_broken_transaction()

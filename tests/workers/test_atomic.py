@@ -18,7 +18,7 @@ from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.testing import run_all
 from django_jobqueue.workers.alarm import alarm
-from django_jobqueue.workers.atomically import Stored
+from django_jobqueue.workers.atomically import Completion, Stored
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.timeouts import Timeouts
 from django_jobqueue.workers.worker import Limits, Worker
@@ -239,15 +239,19 @@ def test_p4_what_a_job_does_after_its_transaction_is_not_tried_again(bench, capl
     assert JobHistory.objects.using(bench.alias).get().result == '"done"'
 
 
-def test_p5_a_database_that_is_away_when_it_should_begin_costs_no_attempt(bench, monkeypatch):
+@pytest.mark.parametrize("step", ["begin", "savepoint"])
+def test_p5_a_database_that_is_away_when_it_should_begin_costs_no_attempt(bench, monkeypatch, step):
     job_id = bench.push(transfer)
 
-    def refuse():
+    def refuse(*_):
         raise OperationalError("the connection is gone")
 
     job = bench.queue.pop((), bench.worker)
     with monkeypatch.context() as patch:
-        patch.setattr(bench.queue, "transaction", refuse)
+        if step == "begin":
+            patch.setattr(bench.queue, "transaction", refuse)
+        else:
+            patch.setattr(Completion, "_set_mark", refuse)
         settlement = Executor(bench.queue, bench.worker).run(job, time.monotonic())
     assert settlement.move is Move.RELEASED
     assert bench.queue.settle([settlement]) == [True]
