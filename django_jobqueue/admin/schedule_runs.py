@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import log1p
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from django_jobqueue.admin import widgets
+from django_jobqueue.admin.live import live_url
 from django_jobqueue.admin.pages import page_url
 from django_jobqueue.admin.robust import UNREADABLE
 from django_jobqueue.admin.schedule_preview import aware
+from django_jobqueue.admin.stores import store_called
 from django_jobqueue.compat import as_django_tells_it
-from django_jobqueue.exceptions import InvalidSchedule
+from django_jobqueue.exceptions import STORE_ERRORS, InvalidSchedule
 from django_jobqueue.jobs.schedule import Schedule, schedule_of
-from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob
+from django_jobqueue.jobs.status import JobStatus
+from django_jobqueue.models import DeadLetterJob, Job, JobHistory, JobLock, RecurringJob
+from django_jobqueue.queues.base import Queue
+from django_jobqueue.scheduling.breaker import Silence
 from django_jobqueue.scheduling.ticks import tick_id
 
 TICKS = 20
@@ -37,9 +45,14 @@ _WORDS = {
     "retrying": (_("failed, will be retried"), "warn"),
     "snoozed": (_("snoozed"), "info"),
     "lost": (_("worker lost"), "warn"),
-    "live": (_("waits or runs"), "info"),
+    "running": (_("running"), "info"),
+    "waits": (_("waits"), "info"),
+    "silent": (_("its store does not answer"), "mute"),
     "": (_("no record"), "none"),
 }
+_ENDS = ("dead", *JobHistory.FINAL)
+_UNTIMED = ("running", "waits", "silent", "")
+_silence = Silence()
 
 
 def _label(outcome: str) -> Any:
@@ -55,12 +68,17 @@ class Run:
     outcome: str = ""
     run_ms: Any = 0
     finished_at: Any = None
-    found_in: tuple[Any, Any] | None = None
-    """The model and the key of what tells of it."""
+    place: Callable[[], str] | None = None
+    """Gives the page of what tells of it: a list makes a thousand runs, and few links."""
+
+    def lives(self, is_running: bool, place: Callable[[], str]) -> None:
+        """What it came to before is told on, unless it runs once more."""
+        self.outcome = "running" if is_running else self.outcome or "waits"
+        self.place = place
 
     @property
     def url(self) -> str:
-        return page_url(*self.found_in) if self.found_in else ""
+        return self.place() if self.place else ""
 
     @property
     def label(self) -> Any:
@@ -83,10 +101,18 @@ def schedule_in(row: RecurringJob) -> Schedule | None:
         return None
 
 
-def last_runs(using: str, rows: Iterable[RecurringJob]) -> dict[Any, list[Run]]:
-    """The last runs of each row by its key, the latest last. Three queries, however many rows there are."""
+def last_runs(using: str, rows: Sequence[RecurringJob]) -> dict[Any, list[Run]]:
+    """The last runs of each row by its key, the latest last.
+
+    Three queries, however many rows there are, and one question to each other store their jobs go to.
+    """
     runs = {row.pk: _ticks_of(row) for row in rows if row.source != RecurringJob.Source.CHORE}
     _look_up(using, [run for found in runs.values() for run in found])
+    by_store: dict[str, list[Run]] = defaultdict(list)
+    for row in rows:
+        by_store[row.backend] += [run for run in runs.get(row.pk, []) if run.outcome not in _ENDS]
+    for alias, open_runs in by_store.items():
+        _ask(alias, open_runs)
     return runs
 
 
@@ -114,12 +140,40 @@ def _look_up(using: str, runs: Sequence[Run]) -> None:
     for pk, job_id, outcome, run_ms, finished_at in _history(using, ids):
         run = by_id[job_id]
         run.outcome, run.run_ms, run.finished_at = outcome, run_ms, finished_at
-        run.found_in = (JobHistory, pk)
+        run.place = partial(page_url, JobHistory, pk)
     for job_id in DeadLetterJob._default_manager.using(using).filter(pk__in=ids).values_list("pk", flat=True):
-        by_id[job_id].outcome, by_id[job_id].found_in = "dead", (DeadLetterJob, job_id)
-    for job_id in Job._default_manager.using(using).filter(pk__in=ids).values_list("pk", flat=True):
-        run = by_id[job_id]
-        run.outcome, run.found_in = run.outcome or "live", (Job, job_id)
+        by_id[job_id].outcome, by_id[job_id].place = "dead", partial(page_url, DeadLetterJob, job_id)
+    leases = JobLock._default_manager.using(using).filter(pk=OuterRef("pk"), name="")
+    live = Job._default_manager.using(using).filter(pk__in=ids).annotate(is_leased=Exists(leases))
+    for job_id, is_leased in live.values_list("pk", "is_leased"):
+        by_id[job_id].lives(is_leased, partial(page_url, Job, job_id))
+
+
+def _ask(alias: str, runs: Sequence[Run]) -> None:
+    """The store where these are, if that is not the database: one question. One that was silent is left alone a while.
+
+    The page is made in any case; it waits for such a store once, as long as its timeout says.
+    """
+    queue = store_called(alias) if runs else None
+    if queue is None or not queue.store:
+        return
+    by_id = {run.job_id: run for run in runs}
+    living = None if _silence.of(alias) else _living(queue, list(by_id))
+    if living is None:
+        for run in runs:
+            run.outcome = run.outcome or "silent"
+        return
+    for job_id, status in living.items():
+        by_id[job_id].lives(status is JobStatus.PROCESSING, partial(live_url, queue, job_id))
+
+
+def _living(queue: Queue, job_ids: Sequence[UUID]) -> Mapping[UUID, JobStatus] | None:
+    began = time.monotonic()
+    try:
+        return queue.statuses(*job_ids)
+    except STORE_ERRORS as error:
+        _silence.note(queue.alias, str(error), time.monotonic() - began)
+        return None
 
 
 def _history(using: str, ids: list[UUID]) -> list[tuple[Any, ...]]:
@@ -161,7 +215,7 @@ def _height(run: Run, longest: float) -> int:
 
 def _told(run: Run, labels: Mapping[str, str]) -> str:
     when = widgets.clock(run.tick) if run.tick else _t("by hand")
-    ran = f", {widgets.duration(run.run_ms)}" if run.outcome and run.outcome != "live" else ""
+    ran = "" if run.outcome in _UNTIMED else f", {widgets.duration(run.run_ms)}"
     return f"{when}: {labels.get(run.outcome, run.label)}{ran}"
 
 

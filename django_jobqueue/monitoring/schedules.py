@@ -19,7 +19,6 @@ from django_jobqueue.compat import InvalidTaskBackend, as_django_tells_it
 from django_jobqueue.exceptions import STORE_ERRORS, InvalidSchedule
 from django_jobqueue.models import DeadLetterJob, JobHistory, RecurringJob, WorkerProcess
 from django_jobqueue.queues import get_queue
-from django_jobqueue.queues.base import Queue
 from django_jobqueue.scheduling.declared import declared
 from django_jobqueue.scheduling.edits import rows_of, schedule_in, store_now
 from django_jobqueue.scheduling.register import alive
@@ -158,7 +157,11 @@ class _Look:
     def _living(self, alias: str, job_ids: Sequence[UUID]) -> dict[UUID, str]:
         try:
             queue = get_queue(alias)
-            return {one: state for one in job_ids if (state := _state_in(queue, one))}
+            living = queue.statuses(*job_ids)
+            rest = {one: ended for one in job_ids if one not in living and (ended := queue.finished(one)) is not None}
+            return {one: str(status) for one, status in living.items()} | {
+                one: str(ended.outcome) for one, ended in rest.items()
+            }
         except (*STORE_ERRORS, InvalidTaskBackend) as error:
             self._problems.append(f"The store {alias!r}, where jobs of schedules go, is out of reach: {error}")
             return dict.fromkeys(job_ids, "unknown")
@@ -242,15 +245,6 @@ class _Look:
 
 
 _ENDS = ("dead", *JobHistory.FINAL)
-
-
-def _state_in(queue: Queue, job_id: UUID) -> str:
-    """Of a job whose end is not in the tables: it lives, or they don't know of it, or not yet."""
-    job = queue.find(job_id)
-    if job is not None:
-        return str(job.status)
-    ended = queue.finished(job_id)
-    return str(ended.outcome) if ended is not None else ""
 
 
 def _scheduler(row: WorkerProcess) -> dict[str, Any]:

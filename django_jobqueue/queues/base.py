@@ -240,9 +240,14 @@ class Queue(ABC):
     def find(self, job_id: UUID) -> JobSnapshot | None:
         """A live job, wherever it is; None when it is over or unknown."""
 
+    def statuses(self, *job_ids: UUID) -> dict[UUID, JobStatus]:
+        """How those of these are that live: wait or run, wherever they are. A server is asked once for all of them."""
+        found = ((job_id, self.find(job_id)) for job_id in job_ids)
+        return {job_id: job.status for job_id, job in found if job is not None}
+
     def alive(self, *job_ids: UUID) -> set[UUID]:
-        """Which of these live: wait or run, wherever they are."""
-        return {job_id for job_id in job_ids if self.find(job_id) is not None}
+        """Which of these live."""
+        return set(self.statuses(*job_ids))
 
     def finished(self, job_id: UUID) -> Any:
         """The last execution of a job that is over and that the tables don't know, or don't know yet; else None.

@@ -9,14 +9,21 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
+from django_jobqueue.admin import schedule_runs
+from django_jobqueue.admin.schedule_runs import TICKS
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.jobs.ids import uuid7
+from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.schedule import at, cron, every, manual
 from django_jobqueue.models import DelayedJob, Job, JobHistory, RecurringJob
 from django_jobqueue.queues import get_queue
-from django_jobqueue.scheduling import edits
+from django_jobqueue.queues.base import WorkerIdentity
+from django_jobqueue.queues.redis.connection import Connection
+from django_jobqueue.queues.redis.scripts import Scripts
+from django_jobqueue.scheduling import breaker, edits
 from django_jobqueue.scheduling.register import Register
 from django_jobqueue.scheduling.tick import tick
 from django_jobqueue.scheduling.ticks import tick_id
@@ -39,6 +46,12 @@ PERMISSIONS = {
     "edit": "change_recurringjob",
     "add": "add_recurringjob",
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_of_stores(monkeypatch):
+    """That one was silent in the test before must not matter."""
+    monkeypatch.setattr(schedule_runs, "_silence", breaker.Silence())
 
 
 def fresh(row):
@@ -73,8 +86,20 @@ def test_a_dead_letter_and_a_live_job_are_told(as_boss):
     write_letter(id=tick_id(row.name, ticks[1]))
     html = html_of(as_boss, url(LIST))
     assert re.findall(r'<rect class="jq-(\w+)"', html)[-2:] == ["bad", "info"]
-    assert "waits or runs" in html
+    assert ": waits" in html
     assert url("job", "change", tick_id(row.name, ticks[0])) in html
+
+
+def test_a_job_that_runs_is_told_apart_from_one_that_waits(as_boss, queue):
+    row = make()
+    leave(row, ["", "retrying"])
+    push(queue, id=tick_id(row.name, fresh(row).last_run_at))
+    worker = WorkerIdentity()
+    queue.join(worker)
+    assert queue.pop((), worker.id)
+    html = html_of(as_boss, url(LIST))
+    assert re.findall(r'<rect class="jq-(\w+)"', html)[-1] == "info"
+    assert ": running</title>" in html
 
 
 def test_a_run_by_hand_is_the_last_one(as_boss):
@@ -581,8 +606,11 @@ def dates_of(row):
 def test_a_store_that_is_away_stops_no_page_and_no_button(as_boss, settings):
     settings.TASKS = two_stores(NOBODY_LISTENS)
     row = make("far", backend="fast")
-    html_of(as_boss, url(LIST))
-    html_of(as_boss, url(LIST, "change", row.pk))
+    leave(row, ["", "completed"])
+    html = html_of(as_boss, url(LIST))
+    assert "1 completed" in html
+    assert f"{TICKS - 1} its store does not answer" in html
+    assert "its store does not answer" in html_of(as_boss, url(LIST, "change", row.pk))
     as_boss.post(run_page(row), {"args": "[1, 2]", "kwargs": "{}"})
     assert DelayedJob.objects.get().reason == "outbox"  # it waits there until the store is back
     assert as_boss.post(url(LIST, "pause", row.pk), follow=True).status_code == 200
@@ -600,6 +628,46 @@ def test_a_backend_that_is_gone_from_the_settings(as_boss, settings):
         as_boss.post(url(LIST), {"action": "trigger_selected", "_selected_action": [row.pk]}, follow=True)
     )
     assert "orphan" in told[0]
+
+
+@pytest.mark.redis
+def test_jobs_in_redis_are_told_of_and_asked_for_at_once(as_boss, settings, monkeypatch):
+    settings.TASKS = two_stores()
+    queue = empty_fast()
+    rows = [make(f"fast {number}", backend="fast") for number in range(3)]
+    for row in rows:
+        leave(row, ["completed", "", "retrying"])
+    last, before = fresh(rows[0]).last_run_at, fresh(rows[0]).last_run_at - timedelta(hours=1)
+    running, waiting = (tick_id(rows[0].name, moment) for moment in (before, last))
+    queue.deliver([JobPayload(id=running, task=ADD, args="{}")])
+    worker = WorkerIdentity()
+    queue.join(worker)
+    assert queue.pop((), worker.id)
+    queue.deliver([JobPayload(id=waiting, task=ADD, args="{}")])
+    calls = []
+    call = queue.connection.call
+    monkeypatch.setattr(Connection, "call", lambda _self, *command: calls.append(command) or call(*command))
+    html = html_of(as_boss, url(LIST))
+    told = re.findall(r"<title>[^<]*?\d: ([^<]+)</title>", html)[:TICKS]
+    assert told[-3:] == ["completed, 2.0 s", "running", "failed, will be retried, 2.0 s"]
+    assert reverse("admin:django_jobqueue_job_live", args=["fast", waiting]) in html
+    scripts = [command[1] for command in calls if command[0] == "EVALSHA"]
+    assert len(scripts) == 2  # the second: what the outbox did not have either may have arrived meanwhile
+    empty_fast()
+
+
+def test_a_store_that_hangs_is_waited_for_once_and_not_by_each_page(as_boss, settings, monkeypatch):
+    monkeypatch.setattr(breaker, "SILENCE", 1_000)
+    calls = []
+    run = Scripts.run
+    monkeypatch.setattr(Scripts, "run", lambda *call: calls.append(call[1]) or run(*call))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        settings.TASKS = two_stores({"url": f"redis://127.0.0.1:{mute.getsockname()[1]}/0?socket_timeout=0.1"})
+        for number in range(3):
+            leave(make(f"far {number}", backend="fast"), ["completed", ""])
+        for _ in range(3):
+            assert "its store does not answer" in html_of(as_boss, url(LIST))
+    assert calls == ["statuses"]
 
 
 @pytest.mark.redis

@@ -111,6 +111,18 @@ class Pushing(Hooks):
         assert queue.size() == FATES[fate] + 1
         assert self.outcomes(queue, payload.id) == executions
 
+    def test_many_are_asked_for_at_once_and_told_as_find_tells_them(self, queue):
+        fates = [*FATES][::-1]  # what is to stay ready comes last: the others are claimed
+        payloads = [destined(fate) for fate in fates]
+        for payload, fate in zip(payloads, fates, strict=True):
+            bring(queue, payload, fate)
+        living = {one.id: found.status for one in payloads if (found := queue.find(one.id)) is not None}
+        assert set(living.values()) == {JobStatus.PENDING, JobStatus.PROCESSING, JobStatus.RETRYING}
+        asked = [*(one.id for one in payloads), uuid4()]
+        assert queue.statuses(*asked) == living
+        assert queue.alive(*asked) == set(living)
+        assert queue.statuses() == {}
+
     def test_p1_an_id_given_twice_in_one_push_is_one_job_the_first(self, queue):
         first, other = job(task="first"), job()
         second = job(id=first.id, task="second", delay=HOUR)

@@ -33,6 +33,21 @@ def find(dialect: Dialect, job_id: UUID) -> JobSnapshot | None:
     return _snapshot(dialect, job_id, rows[0])
 
 
+def statuses(dialect: Dialect, job_ids: Iterable[UUID]) -> dict[UUID, JobStatus]:
+    found: dict[UUID, JobStatus] = {}
+    for piece in dialect.chunks(job_ids):
+        rows = dialect.rows(
+            f"SELECT j.id, r.attempt, d.reason, l.lease_no FROM {JOBS} j "
+            f"LEFT JOIN {READY} r ON r.job_id = j.id LEFT JOIN {DELAYED} d ON d.job_id = j.id "
+            f"LEFT JOIN {LOCKS} l ON l.id = j.id AND l.name = '' WHERE j.id IN ({marks(len(piece))})",
+            piece,
+        )
+        for db_id, attempt, reason, lease_no in rows:
+            if reason != DelayedJob.Reason.OUTBOX:
+                found[dialect.from_id(db_id)] = _status(attempt, reason, lease_no is not None)
+    return found
+
+
 def alive(dialect: Dialect, job_ids: Iterable[UUID]) -> set[UUID]:
     found: set[UUID] = set()
     for piece in dialect.chunks(job_ids):
@@ -86,7 +101,7 @@ def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot
     base = JobSnapshot(
         job_id=job_id,
         room=Room.READY,
-        status=JobStatus.RETRYING if ready[0] else JobStatus.PENDING,
+        status=_status(ready[0], delayed[2], leased[1] is not None),
         queue=queue,
         task=task,
         args=args,
@@ -100,7 +115,6 @@ def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot
         attempt, lease_no, worker, claimed_at, cancel = leased
         return base._replace(
             room=Room.LEASED,
-            status=JobStatus.PROCESSING,
             attempt=attempt,
             lease_no=lease_no,
             worker_id=None if worker is None else dialect.from_id(worker),
@@ -112,9 +126,16 @@ def _snapshot(dialect: Dialect, job_id: UUID, row: Sequence[Any]) -> JobSnapshot
     attempt, lease_no, reason, due_at = delayed
     return base._replace(
         room=Room.DELAYED,
-        status=JobStatus.RETRYING if reason == DelayedJob.Reason.RETRY else JobStatus.PENDING,
         attempt=attempt or 0,
         lease_no=lease_no or 0,
         reason=str(reason or ""),
         due_at=None if due_at is None else dialect.from_time(due_at),
     )
+
+
+def _status(attempts_in_line: int | None, reason_to_wait: str | None, is_leased: bool) -> JobStatus:
+    """A job that moves may be seen in two rooms; the later one in its life wins."""
+    if is_leased:
+        return JobStatus.PROCESSING
+    has_failed = attempts_in_line or reason_to_wait == DelayedJob.Reason.RETRY
+    return JobStatus.RETRYING if has_failed else JobStatus.PENDING

@@ -223,6 +223,19 @@ class Outgoing:
             )
         return None
 
+    def holds(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these are still on their way."""
+        dialect = self._dialect()
+        found: set[UUID] = set()
+        for piece in dialect.chunks(job_ids):
+            rows = dialect.rows(
+                f"SELECT job_id FROM {DELAYED} "
+                f"WHERE job_id IN ({marks(len(piece))}) AND reason = %s AND waiting_on = %s",
+                [*piece, _OUTBOX, self.store],
+            )
+            found.update(dialect.from_id(row[0]) for row in rows)
+        return found
+
     def cancel(self, job_id: UUID, unless: Callable[[int], bool]) -> bool:
         """End a job that is still on its way, with a row in the history. Waits for whoever delivers it now.
 

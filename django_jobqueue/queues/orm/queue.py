@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from django_jobqueue import failpoints
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload
 from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import JobHistory, WorkerProcess
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
@@ -185,6 +186,9 @@ class OrmQueue(Queue):
 
     def find(self, job_id: UUID) -> JobSnapshot | None:
         return looking.find(self._dialect(), job_id)
+
+    def statuses(self, *job_ids: UUID) -> dict[UUID, JobStatus]:
+        return looking.statuses(self._dialect(), job_ids)
 
     def alive(self, *job_ids: UUID) -> set[UUID]:
         return looking.alive(self._dialect(), job_ids)

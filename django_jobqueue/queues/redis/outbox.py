@@ -260,6 +260,11 @@ class Outbox:
         found: JobSnapshot | None = self._table.find(job_id)
         return found
 
+    def holds(self, job_ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these are not in Redis yet."""
+        found: set[UUID] = self._table.holds(job_ids)
+        return found
+
     def cancel(self, job_id: UUID) -> bool:
         """End a job that is not in Redis yet; it never gets there. Not one that is, whose row was only left over."""
         cancelled: bool = self._table.cancel(job_id, unless=lambda lease_no: self._queue.knows(job_id, lease_no))

@@ -20,6 +20,7 @@ from django_jobqueue import failpoints
 from django_jobqueue.conf import DEFAULT_PREFIX, conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload, JobQueueError
 from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import DeadLetterJob, DelayedJob
 from django_jobqueue.queues.base import (
     DEFAULT_LEASE,
@@ -50,6 +51,8 @@ from django_jobqueue.queues.redis.waiting import Waiter
 
 PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
 """What one script stores at most. A push of more is several, and not all or none."""
+LOOK_JOBS = 5_000
+"""About so many jobs one script looks at, which others wait for."""
 LEFT_BEHIND_SECONDS = 2.0
 """How old an ended execution must be before another worker writes it to the tables."""
 RECORD_PAGES = 20
@@ -159,6 +162,23 @@ class RedisQueue(Queue):
             return None
         state, record, due = found
         return values.snapshot(job_id, packed.unpack_state(state), packed.unpack_record(record), due)
+
+    def statuses(self, *job_ids: UUID) -> dict[UUID, JobStatus]:
+        living = self._statuses(job_ids)
+        if rest := [job_id for job_id in job_ids if job_id not in living]:
+            living |= dict.fromkeys(self._outbox.holds(rest), JobStatus.PENDING)
+            if rest := [job_id for job_id in rest if job_id not in living]:  # they may just have got there
+                living |= self._statuses(rest)
+        return living
+
+    def _statuses(self, job_ids: Sequence[UUID]) -> dict[UUID, JobStatus]:
+        found: dict[UUID, JobStatus] = {}
+        for start in range(0, len(job_ids), LOOK_JOBS):
+            piece = job_ids[start : start + LOOK_JOBS]
+            answers = self._scripts.run("statuses", b"".join(job_id.bytes for job_id in piece))
+            known = zip(piece, answers, strict=True)
+            found |= {job_id: values.status(packed.unpack_state(state)) for job_id, state in known if state}
+        return found
 
     def peek(self, queue: str = "default") -> JobSnapshot | None:
         found = self._scripts.run("peek", queue)

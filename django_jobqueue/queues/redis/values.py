@@ -51,14 +51,11 @@ def entry(one: Settlement, holder: UUID) -> Entry:
 
 def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: bytes) -> JobSnapshot:
     room = _ROOMS.get(state.room, Room.READY)
-    is_running, is_delayed = room is Room.LEASED, room is Room.DELAYED
-    reason = _REASONS.get(state.reason, "") if is_delayed else ""
-    is_retrying = reason == "retry" if is_delayed else state.attempt > 0
-    waiting = JobStatus.RETRYING if is_retrying else JobStatus.PENDING
+    is_running = room is Room.LEASED
     return JobSnapshot(
         job_id=job_id,
         room=room,
-        status=JobStatus.PROCESSING if is_running else waiting,
+        status=status(state),
         queue=record.queue,
         task=record.task,
         args=record.args,
@@ -67,12 +64,20 @@ def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: byte
         lease_no=state.lease_no,
         max_attempts=record.max_attempts,
         created_at=record.created_at,
-        reason=reason,
+        reason=_REASONS.get(state.reason, "") if room is Room.DELAYED else "",
         due_at=packed.moment(float(due)) if due else None,
         worker_id=state.worker_id if is_running else None,
         claimed_at=packed.moment(state.claimed_at) if is_running else None,
         is_asked_to_stop=is_running and state.reason in ASKED_TO_STOP.values(),
     )
+
+
+def status(state: packed.State) -> JobStatus:
+    room = _ROOMS.get(state.room, Room.READY)
+    if room is Room.LEASED:
+        return JobStatus.PROCESSING
+    is_retrying = _REASONS.get(state.reason) == "retry" if room is Room.DELAYED else state.attempt > 0
+    return JobStatus.RETRYING if is_retrying else JobStatus.PENDING
 
 
 def stats(row: tuple[bytes, int, int, int, bytes]) -> QueueStats:

@@ -22,7 +22,7 @@ STORING = ("push", "push_one")
 """These need memory. They look only at the keys they write, and leave it to `types` to say which is wrong."""
 READING = (
     *("find", "finished", "knows", "leases", "next_due", "peek", "queue_names", "stats", "types", "unrecorded"),
-    *("ready_of", "inspect", "inspect_rest", "inspect_sums", "inspect_workers"),
+    *("ready_of", "statuses", "inspect", "inspect_rest", "inspect_sums", "inspect_workers"),
 )
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 """What takes jobs out must work when the memory is full."""
