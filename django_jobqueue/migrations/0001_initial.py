@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+import django_jobqueue.models.moments
+
 
 # Tables whose rows live for milliseconds: vacuum them after a few hundred dead rows, whatever their size, at full speed.
 # The scale factor would wait for a share of a table that is empty most of the time.
@@ -44,8 +46,8 @@ class Migration(migrations.Migration):
                 ('pending', models.IntegerField(default=0, verbose_name='still to end')),
                 ('failed', models.IntegerField(default=0, verbose_name='failed')),
                 ('callbacks', models.TextField(blank=True, default='', verbose_name='callbacks')),
-                ('created_at', models.DateTimeField(verbose_name='created at')),
-                ('finished_at', models.DateTimeField(null=True, verbose_name='finished at')),
+                ('created_at', django_jobqueue.models.moments.MomentField(verbose_name='created at')),
+                ('finished_at', django_jobqueue.models.moments.MomentField(null=True, verbose_name='finished at')),
             ],
             options={
                 'verbose_name': 'batch',
@@ -66,8 +68,8 @@ class Migration(migrations.Migration):
                 ('seq', models.BigIntegerField(default=0, verbose_name='place in the line')),
                 ('attempt', models.SmallIntegerField(default=0, verbose_name='attempt')),
                 ('crashes', models.SmallIntegerField(default=0, verbose_name='workers lost')),
-                ('claimed_at', models.DateTimeField(verbose_name='claimed at')),
-                ('expires_at', models.DateTimeField(null=True, verbose_name='expires at')),
+                ('claimed_at', django_jobqueue.models.moments.MomentField(verbose_name='claimed at')),
+                ('expires_at', django_jobqueue.models.moments.MomentField(null=True, verbose_name='expires at')),
                 ('cancel', models.SmallIntegerField(choices=[(1, 'asked'), (2, 'to be killed')], null=True, verbose_name='asked to stop')),
             ],
             options={
@@ -85,7 +87,7 @@ class Migration(migrations.Migration):
                 ('total', models.BigIntegerField(null=True, verbose_name='of')),
                 ('message', models.CharField(blank=True, default='', max_length=500, verbose_name='message')),
                 ('checkpoint', models.TextField(blank=True, default='', verbose_name='checkpoint')),
-                ('updated_at', models.DateTimeField(verbose_name='updated at')),
+                ('updated_at', django_jobqueue.models.moments.MomentField(verbose_name='updated at')),
             ],
             options={
                 'verbose_name': 'progress',
@@ -116,8 +118,8 @@ class Migration(migrations.Migration):
                 ('traceback', models.TextField(blank=True, default='', verbose_name='traceback')),
                 ('fingerprint', models.CharField(blank=True, default='', max_length=40, verbose_name='fingerprint')),
                 ('times_retried', models.SmallIntegerField(default=0, verbose_name='times brought back')),
-                ('enqueued_at', models.DateTimeField(verbose_name='enqueued at')),
-                ('failed_at', models.DateTimeField(verbose_name='failed at')),
+                ('enqueued_at', django_jobqueue.models.moments.MomentField(verbose_name='enqueued at')),
+                ('failed_at', django_jobqueue.models.moments.MomentField(verbose_name='failed at')),
                 ('store', models.CharField(blank=True, db_default='', default='', max_length=100, verbose_name='store')),
             ],
             options={
@@ -142,7 +144,7 @@ class Migration(migrations.Migration):
                 ('unique_key', models.CharField(max_length=255, null=True, unique=True, verbose_name='unique key')),
                 ('concurrency_key', models.CharField(blank=True, default='', max_length=200, verbose_name='concurrency key')),
                 ('times_retried', models.SmallIntegerField(default=0, verbose_name='times brought back from the dead letters')),
-                ('created_at', models.DateTimeField(verbose_name='enqueued at')),
+                ('created_at', django_jobqueue.models.moments.MomentField(verbose_name='enqueued at')),
                 ('batch', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='jobs', to='django_jobqueue.jobbatch', verbose_name='batch')),
             ],
             options={
@@ -188,9 +190,9 @@ class Migration(migrations.Migration):
                 ('run_ms', models.BigIntegerField(default=0, verbose_name='ran, in ms')),
                 ('memory_kb', models.IntegerField(default=0, verbose_name='peak memory, in KiB')),
                 ('worker_id', models.UUIDField(null=True, verbose_name='worker')),
-                ('enqueued_at', models.DateTimeField(verbose_name='enqueued at')),
-                ('started_at', models.DateTimeField(null=True, verbose_name='started at')),
-                ('finished_at', models.DateTimeField(verbose_name='finished at')),
+                ('enqueued_at', django_jobqueue.models.moments.MomentField(verbose_name='enqueued at')),
+                ('started_at', django_jobqueue.models.moments.MomentField(null=True, verbose_name='started at')),
+                ('finished_at', django_jobqueue.models.moments.MomentField(verbose_name='finished at')),
                 ('store', models.CharField(blank=True, db_default='', default='', max_length=100, verbose_name='store')),
             ],
             options={
@@ -205,7 +207,7 @@ class Migration(migrations.Migration):
             name='JobMetric',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('minute', models.DateTimeField(verbose_name='minute')),
+                ('minute', django_jobqueue.models.moments.MomentField(verbose_name='minute')),
                 ('queue', models.CharField(max_length=100, verbose_name='queue')),
                 ('task', models.CharField(max_length=255, verbose_name='task')),
                 ('completed', models.IntegerField(default=0, verbose_name='completed')),
@@ -261,16 +263,16 @@ class Migration(migrations.Migration):
                 ('overlap', models.CharField(choices=[('allow', 'run at the same time'), ('skip', 'skip the tick'), ('queue', 'wait for the previous job')], default='allow', max_length=10, verbose_name='overlapping runs')),
                 ('enabled', models.BooleanField(default=True, verbose_name='enabled')),
                 ('source', models.CharField(choices=[('code', 'code'), ('admin', 'admin'), ('chore', 'chore of the scheduler')], default='admin', max_length=10, verbose_name='declared in')),
-                ('starts_at', models.DateTimeField(blank=True, null=True, verbose_name='not before')),
-                ('ends_at', models.DateTimeField(blank=True, null=True, verbose_name='not after')),
-                ('last_run_at', models.DateTimeField(blank=True, null=True, verbose_name='last run')),
-                ('next_run_at', models.DateTimeField(blank=True, null=True, verbose_name='next run')),
-                ('due_at', models.DateTimeField(blank=True, null=True, verbose_name='due at')),
+                ('starts_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='not before')),
+                ('ends_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='not after')),
+                ('last_run_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='last run')),
+                ('next_run_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='next run')),
+                ('due_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='due at')),
                 ('last_job_id', models.UUIDField(blank=True, null=True, verbose_name='last job')),
                 ('failures', models.IntegerField(default=0, verbose_name='failed attempts since the last success')),
                 ('last_error', models.TextField(blank=True, default='', verbose_name='last error')),
-                ('retired_at', models.DateTimeField(blank=True, null=True, verbose_name='retired at')),
-                ('changed_at', models.DateTimeField(blank=True, null=True, verbose_name='changed at')),
+                ('retired_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='retired at')),
+                ('changed_at', django_jobqueue.models.moments.MomentField(blank=True, null=True, verbose_name='changed at')),
             ],
             options={
                 'verbose_name': 'schedule',
@@ -295,9 +297,9 @@ class Migration(migrations.Migration):
                 ('failed', models.BigIntegerField(default=0, verbose_name='failed')),
                 ('rss_kb', models.IntegerField(default=0, verbose_name='memory in KiB')),
                 ('version', models.CharField(blank=True, default='', max_length=40, verbose_name='version')),
-                ('started_at', models.DateTimeField(verbose_name='started at')),
-                ('heartbeat_at', models.DateTimeField(verbose_name='last heartbeat')),
-                ('expires_at', models.DateTimeField(verbose_name='believed alive until')),
+                ('started_at', django_jobqueue.models.moments.MomentField(verbose_name='started at')),
+                ('heartbeat_at', django_jobqueue.models.moments.MomentField(verbose_name='last heartbeat')),
+                ('expires_at', django_jobqueue.models.moments.MomentField(verbose_name='believed alive until')),
                 ('store', models.CharField(blank=True, db_default='', default='', max_length=100, verbose_name='store')),
             ],
             options={
@@ -313,8 +315,8 @@ class Migration(migrations.Migration):
                 ('job', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='delayed', serialize=False, to='django_jobqueue.job')),
                 ('queue', models.CharField(max_length=100, verbose_name='queue')),
                 ('priority', models.SmallIntegerField(verbose_name='priority')),
-                ('due_at', models.DateTimeField(null=True, verbose_name='due at')),
-                ('run_after', models.DateTimeField(null=True, verbose_name='not before')),
+                ('due_at', django_jobqueue.models.moments.MomentField(null=True, verbose_name='due at')),
+                ('run_after', django_jobqueue.models.moments.MomentField(null=True, verbose_name='not before')),
                 ('reason', models.CharField(choices=[('scheduled', 'scheduled'), ('retry', 'waits for its retry'), ('snooze', 'snoozed'), ('blocked', 'blocked'), ('outbox', 'on its way to another store')], max_length=10, verbose_name='reason')),
                 ('waiting_on', models.CharField(blank=True, default='', max_length=200, verbose_name='waits for')),
                 ('attempt', models.SmallIntegerField(default=0, verbose_name='attempts spent')),

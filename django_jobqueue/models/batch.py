@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class JobBatch(models.Model):
     """Counters of a batch; they move in the transaction that settles each job."""
@@ -15,8 +17,8 @@ class JobBatch(models.Model):
     pending = models.IntegerField(_("still to end"), default=0)
     failed = models.IntegerField(_("failed"), default=0)
     callbacks = models.TextField(_("callbacks"), default="", blank=True)
-    created_at = models.DateTimeField(_("created at"))
-    finished_at = models.DateTimeField(_("finished at"), null=True)
+    created_at = MomentField(_("created at"))
+    finished_at = MomentField(_("finished at"), null=True)
 
     class Meta:
         db_table = "jobqueue_job_batches"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class DeadLetterJob(models.Model):
     """The whole job and why it died. Nothing leaves by itself: only retry, discard, or a cleanup somebody asked for.
@@ -43,8 +45,8 @@ class DeadLetterJob(models.Model):
     traceback = models.TextField(_("traceback"), default="", blank=True)
     fingerprint = models.CharField(_("fingerprint"), max_length=40, default="", blank=True)
     times_retried = models.SmallIntegerField(_("times brought back"), default=0)
-    enqueued_at = models.DateTimeField(_("enqueued at"))
-    failed_at = models.DateTimeField(_("failed at"))
+    enqueued_at = MomentField(_("enqueued at"))
+    failed_at = MomentField(_("failed at"))
     store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class DelayedJob(models.Model):
     """Scheduled, backing off, snoozed or blocked. Promotion moves what is due to the READY line in batches.
@@ -26,8 +28,8 @@ class DelayedJob(models.Model):
     )
     queue = models.CharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"))
-    due_at = models.DateTimeField(_("due at"), null=True)
-    run_after = models.DateTimeField(_("not before"), null=True)
+    due_at = MomentField(_("due at"), null=True)
+    run_after = MomentField(_("not before"), null=True)
     reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices)
     waiting_on = models.CharField(_("waits for"), max_length=200, default="", blank=True)
     attempt = models.SmallIntegerField(_("attempts spent"), default=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class JobHistory(models.Model):
     """What became of one execution. (job, lease number) names it for ever, so a repeated write changes nothing.
@@ -42,9 +44,9 @@ class JobHistory(models.Model):
     run_ms = models.BigIntegerField(_("ran, in ms"), default=0)
     memory_kb = models.IntegerField(_("peak memory, in KiB"), default=0)
     worker_id = models.UUIDField(_("worker"), null=True)
-    enqueued_at = models.DateTimeField(_("enqueued at"))
-    started_at = models.DateTimeField(_("started at"), null=True)
-    finished_at = models.DateTimeField(_("finished at"))
+    enqueued_at = MomentField(_("enqueued at"))
+    started_at = MomentField(_("started at"), null=True)
+    finished_at = MomentField(_("finished at"))
     store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:

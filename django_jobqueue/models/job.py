@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models.delayed import DelayedJob
 from django_jobqueue.models.lock import JobLock
+from django_jobqueue.models.moments import MomentField
 from django_jobqueue.models.ready import JobPriority
 
 
@@ -70,7 +71,7 @@ class Job(models.Model):
         verbose_name=_("batch"),
     )
     times_retried = models.SmallIntegerField(_("times brought back from the dead letters"), default=0)
-    created_at = models.DateTimeField(_("enqueued at"))
+    created_at = MomentField(_("enqueued at"))
 
     objects = JobQuerySet.as_manager()
 

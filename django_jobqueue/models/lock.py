@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class JobLock(models.Model):
     """A lease (id = the job's id, `name` empty) or a named lock or slot (id = uuid5 of its name and number).
@@ -28,8 +30,8 @@ class JobLock(models.Model):
     seq = models.BigIntegerField(_("place in the line"), default=0)
     attempt = models.SmallIntegerField(_("attempt"), default=0)
     crashes = models.SmallIntegerField(_("workers lost"), default=0)
-    claimed_at = models.DateTimeField(_("claimed at"))
-    expires_at = models.DateTimeField(_("expires at"), null=True)
+    claimed_at = MomentField(_("claimed at"))
+    expires_at = MomentField(_("expires at"), null=True)
     cancel = models.SmallIntegerField(_("asked to stop"), choices=Cancel.choices, null=True)
 
     class Meta:

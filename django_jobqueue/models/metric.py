@@ -5,11 +5,13 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class JobMetric(models.Model):
     """One minute of one task in one queue. The histograms are mergeable: adding rows adds minutes."""
 
-    minute = models.DateTimeField(_("minute"))
+    minute = MomentField(_("minute"))
     queue = models.CharField(_("queue"), max_length=100)
     task = models.CharField(_("task"), max_length=255)
     completed = models.IntegerField(_("completed"), default=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class JobProgress(models.Model):
     """The latest word of a job about itself; `lease_no` fences it like every write of a worker."""
@@ -15,7 +17,7 @@ class JobProgress(models.Model):
     total = models.BigIntegerField(_("of"), null=True)
     message = models.CharField(_("message"), max_length=500, default="", blank=True)
     checkpoint = models.TextField(_("checkpoint"), default="", blank=True)
-    updated_at = models.DateTimeField(_("updated at"))
+    updated_at = MomentField(_("updated at"))
 
     class Meta:
         db_table = "jobqueue_job_progress"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class RecurringJob(models.Model):
     """When which task is to run. `task` is a registry name, never an import path.
@@ -52,16 +54,16 @@ class RecurringJob(models.Model):
     overlap = models.CharField(_("overlapping runs"), max_length=10, choices=Overlap.choices, default=Overlap.ALLOW)
     enabled = models.BooleanField(_("enabled"), default=True)
     source = models.CharField(_("declared in"), max_length=10, choices=Source.choices, default=Source.ADMIN)
-    starts_at = models.DateTimeField(_("not before"), null=True, blank=True)
-    ends_at = models.DateTimeField(_("not after"), null=True, blank=True)
-    last_run_at = models.DateTimeField(_("last run"), null=True, blank=True)
-    next_run_at = models.DateTimeField(_("next run"), null=True, blank=True)
-    due_at = models.DateTimeField(_("due at"), null=True, blank=True)
+    starts_at = MomentField(_("not before"), null=True, blank=True)
+    ends_at = MomentField(_("not after"), null=True, blank=True)
+    last_run_at = MomentField(_("last run"), null=True, blank=True)
+    next_run_at = MomentField(_("next run"), null=True, blank=True)
+    due_at = MomentField(_("due at"), null=True, blank=True)
     last_job_id = models.UUIDField(_("last job"), null=True, blank=True)
     failures = models.IntegerField(_("failed attempts since the last success"), default=0)
     last_error = models.TextField(_("last error"), default="", blank=True)
-    retired_at = models.DateTimeField(_("retired at"), null=True, blank=True)
-    changed_at = models.DateTimeField(_("changed at"), null=True, blank=True)
+    retired_at = MomentField(_("retired at"), null=True, blank=True)
+    changed_at = MomentField(_("changed at"), null=True, blank=True)
 
     class Meta:
         db_table = "jobqueue_recurring_jobs"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_jobqueue.models.moments import MomentField
+
 
 class WorkerProcess(models.Model):
     """One row per worker. A heartbeat is one UPDATE here and covers all leases of the worker.
@@ -35,9 +37,9 @@ class WorkerProcess(models.Model):
     failed = models.BigIntegerField(_("failed"), default=0)
     rss_kb = models.IntegerField(_("memory in KiB"), default=0)
     version = models.CharField(_("version"), max_length=40, default="", blank=True)
-    started_at = models.DateTimeField(_("started at"))
-    heartbeat_at = models.DateTimeField(_("last heartbeat"))
-    expires_at = models.DateTimeField(_("believed alive until"))
+    started_at = MomentField(_("started at"))
+    heartbeat_at = MomentField(_("last heartbeat"))
+    expires_at = MomentField(_("believed alive until"))
     store = models.CharField(_("store"), max_length=100, default="", db_default="", blank=True)
 
     class Meta:

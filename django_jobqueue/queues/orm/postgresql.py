@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.utils import timezone
 
 from django_jobqueue.conf import conf
 from django_jobqueue.jobs.payload import JobPayload
@@ -159,6 +160,15 @@ class PostgreSQLDialect(Dialect):
             f"WHERE t.{key} = v.{key}",
             [list(column) for column in zip(*rows, strict=True)],
         )
+
+    def to_time(self, moment: datetime | None) -> Any:
+        return moment
+
+    def from_time(self, value: Any) -> datetime:
+        """With USE_TZ off Django cuts the zone off: what is left is a local time, of which `fold` tells the rest."""
+        if isinstance(value, datetime) and value.tzinfo is None:
+            value = timezone.make_aware(value, timezone.get_default_timezone())
+        return super().from_time(value)
 
     def now(self) -> datetime:
         return self.from_time(self.rows("SELECT clock_timestamp()")[0][0])

@@ -21,7 +21,7 @@ class SQLiteDialect(Dialect):
         return None if value is None else value.hex
 
     def to_time(self, moment: datetime | None) -> Any:
-        if moment is not None and moment.tzinfo is UTC and self.connection.timezone is UTC:
+        if moment is not None and moment.tzinfo is UTC:
             return str(moment.replace(tzinfo=None))  # what Django writes, at a fifth of the time
         return super().to_time(moment)
 

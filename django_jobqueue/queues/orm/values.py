@@ -60,10 +60,10 @@ class Values:
         return value if isinstance(value, UUID) else UUID(value)
 
     def to_time(self, moment: datetime | None) -> Any:
-        """A moment as this connection stores it: Django keeps naive local times where a database has no zones."""
+        """A moment as this database stores it: in UTC, where it has no zones. See `models/moments.py`."""
         if moment is None:
             return None
-        return self.connection.ops.adapt_datetimefield_value(self.field_time(moment))
+        return self.connection.ops.adapt_datetimefield_value(moment.astimezone(UTC).replace(tzinfo=None))
 
     def field_time(self, moment: datetime) -> datetime:
         """A moment as a model's field takes it."""
@@ -78,8 +78,7 @@ class Values:
         if not isinstance(value, datetime):
             return EPOCH
         if value.tzinfo is None:
-            zone = self.connection.timezone or timezone.get_default_timezone()
-            return value.replace(tzinfo=zone).astimezone(UTC)
+            return value.replace(tzinfo=UTC)
         return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def now(self) -> datetime:

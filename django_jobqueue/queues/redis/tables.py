@@ -15,7 +15,6 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connections, models
 from django.utils import timezone
 
@@ -65,7 +64,6 @@ class Tables:
     def __init__(self, connection: Any, store: str) -> None:
         self.connection = connection
         self.store = store
-        self.is_utc = connection.timezone is UTC
 
     def write(self, entries: Sequence[Entry], mend: bool = False) -> None:
         """In the caller's transaction. The first statement writes: SQLite can't turn a reader into a writer."""
@@ -156,10 +154,8 @@ class Tables:
         return value.hex
 
     def to_time(self, moment: datetime) -> Any:
-        if self.is_utc and moment.tzinfo is UTC:
-            return moment.isoformat(" ")[:-6]  # what Django writes, at a tenth of the time
-        local = moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
-        return self.connection.ops.adapt_datetimefield_value(local)
+        """In UTC, as `models/moments.py` has it."""
+        return moment.astimezone(UTC).isoformat(" ")[:-6]  # what Django writes, at a tenth of the time
 
     # -- statements --------------------------------------------------------------------------------------------------
 
@@ -259,9 +255,8 @@ def _cast(model: Any, column: str) -> str:
     """The widest type of its kind: a value that does not fit the column must be refused, not cut."""
     kinds = {"UUIDField": "uuid", "DateTimeField": "timestamptz", "FloatField": "float8"}
     field = model._meta.get_field(column)
-    return (
-        "text" if isinstance(field, models.CharField | models.TextField) else kinds.get(type(field).__name__, "bigint")
-    )
+    is_text = isinstance(field, models.CharField | models.TextField)
+    return "text" if is_text else kinds.get(field.get_internal_type(), "bigint")
 
 
 def _mended(model: Any, columns: Sequence[str], row: Sequence[Any]) -> list[Any]:
