@@ -7,20 +7,25 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobqueue.jobs import registry
+from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.registry import lookup, registered_names
 from django_jobqueue.jobs.schedule import cron, every, manual
-from django_jobqueue.models import RecurringJob
+from django_jobqueue.models import DeadLetterJob, RecurringJob
+from django_jobqueue.monitoring import last_jobs
+from django_jobqueue.monitoring.schedules import report_of
 from django_jobqueue.queues import get_queue
 from django_jobqueue.scheduling.chore_runner import ChoreRunner
 from django_jobqueue.scheduling.edits import store_now
 from django_jobqueue.scheduling.register import Register
 from django_jobqueue.scheduling.service import SchedulerService
 from django_jobqueue.testing import run_all
+from tests.lifecycle.letters import letter_fields, write_letter
 from tests.management.test_commands import run
 from tests.scheduling.conftest import only_built_in
 from tests.stores import NOBODY_LISTENS, ONE_STORE, two_stores
@@ -160,6 +165,40 @@ def test_a_schedule_whose_last_job_died_is_a_problem_until_one_succeeds(service,
     run_all()
     assert problems() == []
     assert line("nightly")["last_job"] == "completed"
+
+
+@pytest.mark.parametrize("few", [last_jobs.FEW, 0])
+def test_dead_last_jobs_are_found_among_few_letters_and_many(service, scheduler, monkeypatch, few):
+    monkeypatch.setattr(last_jobs, "FEW", few)
+    for number in range(4):
+        service.schedule(f"s{number}", add, manual(), args=[1, 2])
+    RecurringJob.objects.filter(name="s3").update(retired_at=timezone.now(), last_job_id=write_letter().pk)
+    for name in ("s1", "s2"):
+        RecurringJob.objects.filter(name=name).update(last_job_id=write_letter().pk)
+    write_letter()
+    RecurringJob.objects.filter(name="s0").update(last_job_id=uuid7())
+    assert [said.partition(":")[0] for said in problems()] == ["s1", "s2"]
+    assert len(problems("--limit", "1")) == 1
+
+
+@pytest.mark.parametrize("few", [last_jobs.FEW, 0])
+@pytest.mark.parametrize("database", [on("postgres")])
+def test_no_plan_compares_each_schedule_with_each_letter(database, settings, monkeypatch, few):
+    """Of tables that were never analysed PostgreSQL believes whatever makes a nested loop look cheap."""
+    monkeypatch.setattr(last_jobs, "FEW", few)
+    connection = connections[database]
+    values = {"task": "t", "kind": "manual", "changed_at": timezone.now()}
+    schedules = [RecurringJob(name=f"s{number}", last_job_id=uuid7(), **values) for number in range(2_000)]
+    RecurringJob.objects.using(database).bulk_create(schedules)
+    DeadLetterJob.objects.using(database).bulk_create(DeadLetterJob(**letter_fields()) for _ in range(50))
+    with CaptureQueriesContext(connection) as queries:
+        report_of(database)
+    for query in queries.captured_queries:
+        if query["sql"].startswith("SELECT"):
+            with connection.cursor() as cursor:
+                cursor.execute("EXPLAIN " + query["sql"])
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Nested Loop" not in plan, plan
 
 
 def test_a_tick_that_waits_for_the_previous_job_is_seen_and_no_problem(service, scheduler):
