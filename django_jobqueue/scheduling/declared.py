@@ -58,7 +58,7 @@ class Declared:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= MAX_NAME_LENGTH:
             raise InvalidSchedule(f"a schedule's name has 1 to {MAX_NAME_LENGTH} characters, not {self.name!r:.60}")
-        if not _is_storable(self.name):
+        if not is_storable(self.name):
             raise InvalidSchedule(f"no database stores the name {self.name!r:.60}")
         if self.name.startswith(CHORE_PREFIX):
             raise InvalidSchedule(f"names that begin with {CHORE_PREFIX!r} are the scheduler's own")
@@ -274,6 +274,6 @@ def _check_moment(key: str, value: Any) -> None:
         raise InvalidSchedule(f"{key!r} must be between the years {YEARS[0]} and {YEARS[-1]}, not {value}")
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """No NUL and no lone surrogate."""
     return "\x00" not in text and text.encode(errors="ignore").decode() == text

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from django_jobqueue.models import RecurringJob
@@ -20,6 +21,12 @@ TEXT = """
 0 8 * * 1-5 python manage.py add 1 2
 0 9 * * * python manage.py report
 """
+
+
+def on(alias):
+    return pytest.param(alias, marks=pytest.mark.django_db(databases=["default", alias]))
+
+
 MAP = ("--map", "clearsessions=tests.testapp.tasks.noop", "--map", "add=tests.testapp.tasks.add")
 
 
@@ -112,8 +119,34 @@ def test_a_name_that_appears_meanwhile_is_left(tab, monkeypatch):
         return write(landings, terms)
 
     monkeypatch.setattr(command, "write", slowly)
-    assert "1 made" in run_tab(tab, "--apply")
+    said = run_tab(tab, "--apply")
+    assert "left out: a schedule of this name has appeared meanwhile" in said
+    assert said.endswith("1 made, 0 there already, 2 left out.\n")
     assert rows()["clearsessions"].task == "mine"
+
+
+@pytest.mark.parametrize("database", ["default", on("postgres"), on("mariadb")])
+def test_what_no_database_stores_is_left_out_and_the_others_are_made(settings, tmp_path, database):
+    settings.TASKS = {"default": {**ONE_STORE["default"], "OPTIONS": {"database": database}}}
+    file = tmp_path / "crontab"
+    lines = [f"0 8 * * * python manage.py add {number} 2" for number in range(600)]
+    file.write_text("\n".join([*lines[:7], "0 8 * * * python manage.py add 1 '2\x00'", *lines[7:]]))
+    said = run_tab(file, "--apply")
+    assert said.endswith("600 made, 0 there already, 1 left out.\n")
+    assert "left out: no database stores" in said or "left out: args[1]: NUL" in said
+    assert RecurringJob.objects.using(database).count() == 600
+
+
+def test_what_this_database_refuses_is_left_out_and_the_others_are_made(tab):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER picky BEFORE INSERT ON jobqueue_recurring_jobs WHEN NEW.name = 'clearsessions' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    said = run_tab(tab, "--apply")
+    assert "clearsessions\n    left out: the database does not take it: not this one" in said
+    assert said.endswith("1 made, 0 there already, 2 left out.\n")
+    assert [*rows()] == ["add 1 2"]
 
 
 def test_json(tab):

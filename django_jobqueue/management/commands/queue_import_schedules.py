@@ -72,7 +72,9 @@ class Command(BaseCommand):
             raise CommandError(f"{options['database']!r} can't be read: {arguments.printable(error)}") from None
         with arguments.answers_from(queue):
             landings = examine(found, terms)
-            written = write(landings, terms) if options["apply"] else 0
+            if options["apply"]:
+                landings = write(landings, terms)
+        written = Counter(one.verdict for one in landings)[Verdict.NEW] if options["apply"] else 0
         if options["json"]:
             self.stdout.write(arguments.as_json({"written": written, "schedules": [as_data(one) for one in landings]}))
             return

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from django.db import connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from django_jobqueue.exceptions import InvalidSchedule, JobQueueError
@@ -19,12 +19,14 @@ from django_jobqueue.jobs.registry import is_registered, lookup, registered_name
 from django_jobqueue.jobs.schedule import Every, Schedule, schedule_of
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues import get_queue
-from django_jobqueue.scheduling.declared import Declared
+from django_jobqueue.scheduling.declared import Declared, is_storable
 from django_jobqueue.scheduling.edits import plan
 from django_jobqueue.scheduling.importers.found import Found, Refused
 
 _CHUNK = 500
 _SHOWN = 200
+_INCORRECT_STRING = 1366
+"""The code of MariaDB and MySQL."""
 ANY_COMMAND = "manage.py"
 """In a mapping: every management command, which the task gets as its first argument."""
 
@@ -74,20 +76,55 @@ def examine(found: Iterable[Found], terms: Terms) -> list[Landing]:
     return landings
 
 
-def write(landings: Iterable[Landing], terms: Terms) -> int:
-    """Make the schedules that are new, and say how many. One that appeared meanwhile is left as it is."""
+def write(landings: Iterable[Landing], terms: Terms) -> list[Landing]:
+    """Make the schedules that are new, and say once more what became of each: what can't be written is left out.
+
+    One that appeared meanwhile is left as it is. Raises Django's database errors when the database is out of reach.
+    """
     using = get_queue(terms.backend).database
-    same = _sameness(using)
-    rows = [one.row for one in landings if one.verdict is Verdict.NEW and one.row is not None]
-    written = 0
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
+    done = list(landings)
+    new = [place for place, one in enumerate(done) if one.verdict is Verdict.NEW]
+    for start in range(0, len(new), _CHUNK):
+        chunk = new[start : start + _CHUNK]
+        for place, why in zip(chunk, _written(using, [done[place].row for place in chunk]), strict=True):
+            if why:
+                done[place] = replace(done[place], verdict=Verdict.REFUSED, why=why, row=None)
+    return done
+
+
+def _written(using: str, rows: Sequence[RecurringJob | None]) -> list[str]:
+    """For each of these why it was not, empty if it was. All at once; one by one when some can't be written.
+
+    Never `ignore_conflicts`: MariaDB and MySQL would ignore everything, and store what is left of a text.
+    """
+    plain = [row for row in rows if row is not None]
+    try:
         with transaction.atomic(using=using):
-            taken = _rows_called(using, [row.name for row in chunk])
-            free = [row for row in chunk if same(row.name) not in taken]
-            RecurringJob._default_manager.using(using).bulk_create(free, ignore_conflicts=True)
-            written += len(free)
-    return written
+            RecurringJob._default_manager.using(using).bulk_create(plain)
+    except (DatabaseError, ValueError) as error:
+        if not _is_about_a_row(error):
+            raise
+        return [_write_one(using, row) for row in plain]
+    return [""] * len(plain)
+
+
+def _write_one(using: str, row: RecurringJob) -> str:
+    row.pk = None  # of the attempt before
+    try:
+        with transaction.atomic(using=using):
+            row.save(using=using, force_insert=True)
+    except (DatabaseError, ValueError) as error:
+        if not _is_about_a_row(error):
+            raise
+        if _rows_called(using, [row.name]):
+            return "a schedule of this name has appeared meanwhile"
+        return f"the database does not take it: {error}"
+    return ""
+
+
+def _is_about_a_row(error: Exception) -> bool:
+    """And not about the whole database. Some drivers call a text that its column can't hold an operational error."""
+    return not isinstance(error, OperationalError) or error.args[:1] == (_INCORRECT_STRING,)
 
 
 def _sameness(using: str) -> Callable[[str], str]:
@@ -99,8 +136,9 @@ def _rows_called(using: str, names: Sequence[str]) -> dict[str, RecurringJob]:
     same = _sameness(using)
     rows = RecurringJob._default_manager.using(using)
     found: dict[str, RecurringJob] = {}
-    for start in range(0, len(names), _CHUNK):
-        found.update({same(row.name): row for row in rows.filter(name__in=names[start : start + _CHUNK])})
+    possible = [name for name in names if is_storable(name)]  # PostgreSQL does not even look for others
+    for start in range(0, len(possible), _CHUNK):
+        found.update({same(row.name): row for row in rows.filter(name__in=possible[start : start + _CHUNK])})
     return found
 
 
@@ -111,7 +149,7 @@ def _examine(one: Found, terms: Terms, there: RecurringJob | None, is_again: boo
         if is_again:
             raise Refused("a row above has the same name")
         row, words = _row_of(one, terms)
-    except (JobQueueError, InvalidSchedule) as error:
+    except (JobQueueError, InvalidSchedule, ValueError, TypeError, OverflowError) as error:
         return Landing(name=one.name, verdict=Verdict.REFUSED, why=str(error))
     if there is None:
         notes = [*one.notes, *(["it is paused there, and stays so"] if not one.enabled else [])]
