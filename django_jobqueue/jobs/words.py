@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise, product
 
@@ -16,6 +17,11 @@ MONTHS = (
 _COUNTED = ("first", "second", "third", "fourth", "fifth")
 _MOST = 4  # a longer list is no sentence any more
 _DAY = timedelta(days=1)
+
+
+def some_of(names: Sequence[str], shown: int = 5) -> str:
+    """The first of many, for one line of a log."""
+    return ", ".join([*names[:shown], *(["…"] if len(names) > shown else [])])
 
 
 def of_cron(expression: str, timezone: str, seconds: bool) -> str:

@@ -23,7 +23,7 @@ from django_jobqueue.scheduling.ticks import next_tick
 
 WHEN = ("kind", "expression", "timezone", "starts_at", "ends_at", "enabled", "retired_at")
 """What has changed when a row has to be planned anew; with another argument or queue its next tick stays."""
-_PLANNED = ("next_run_at", "due_at", "changed_at", "failures", "last_error")
+PLANNED = ("next_run_at", "due_at", "changed_at", "failures", "last_error")
 
 
 def store_now(database: str) -> datetime:
@@ -77,7 +77,7 @@ def changed(database: str, pk: Any, **fields: Any) -> RecurringJob:
             plan(row, table.now())
         else:
             _as_planned(row, table.now())
-        row.save(using=database, update_fields=[*differing, *_PLANNED])
+        row.save(using=database, update_fields=[*differing, *PLANNED])
     return row
 
 

@@ -19,7 +19,7 @@ from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.breaker import Breaker
-from django_jobqueue.scheduling.mending import mend
+from django_jobqueue.scheduling.mending import LIMIT, mend
 from django_jobqueue.scheduling.register import BEAT_SECONDS, Register
 from django_jobqueue.scheduling.sync import sync
 from django_jobqueue.scheduling.tick import tick
@@ -106,8 +106,7 @@ class Scheduler:
             self._next_beat = time.monotonic() + BEAT_SECONDS
             self._beat()
         if time.monotonic() >= self._next_mend:
-            mend(self.database)
-            self._next_mend = time.monotonic() + MEND_SECONDS
+            self._mend()
         due_in = self._table.seconds_to_next_due()
         if due_in is None or due_in > 0:
             return LOOK_SECONDS if due_in is None else min(LOOK_SECONDS, due_in)
@@ -134,6 +133,12 @@ class Scheduler:
                 self._sync_at = 0.0
         except Exception as error:  # an outage is seen by the tick
             logger.warning("The scheduler of %r could not say that it is alive: %s", self.database, error)
+
+    def _mend(self) -> None:
+        """The next attempt is planned first: whatever is in a row, ticks must come between two of them."""
+        self._next_mend = time.monotonic() + MEND_SECONDS
+        if mend(self.database) == LIMIT:
+            self._next_mend = 0.0
 
     def _dispatch(self) -> bool:
         """One transaction. Whether anything was done."""

@@ -40,6 +40,8 @@ from django_jobqueue.exceptions import EnqueueError, JobQueueError, StoreUnavail
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.registry import lookup
 from django_jobqueue.jobs.schedule import schedule_of
+from django_jobqueue.jobs.words import some_of
+from django_jobqueue.lifecycle.errors import clean
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue
@@ -59,7 +61,6 @@ FIRST_RETRY, LONGEST_RETRY = 5.0, 300.0
 """Seconds until a row that could not be done is tried again."""
 _TRIES = 5
 _MAX_ERROR = 2_000
-_SHOWN = 5
 Templates = dict[tuple[str, str, int | None], JobPayload]
 """Jobs by task, queue and priority: what they share is worked out, and checked, once in a transaction."""
 _NEVER = Decision([], None, None)
@@ -110,8 +111,8 @@ def tick(database: str, limit: int = LIMIT, now: datetime | None = None) -> Pass
                 raise
     failpoints.hit("tick.committed")
     if done.missed:
-        shown = ", ".join([*done.missed[:_SHOWN], *(["…"] if len(done.missed) > _SHOWN else [])])
-        logger.warning("Ticks of %d schedules were missed, and followed their policies: %s", len(done.missed), shown)
+        names = some_of(done.missed)
+        logger.warning("Ticks of %d schedules were missed, and followed their policies: %s", len(done.missed), names)
     return done
 
 
@@ -199,7 +200,7 @@ class Work:
     def fail(self, error: Exception) -> None:
         self.decision, self.payloads, self.job_ids, self.skipped = _NEVER, [], [], []
         self.is_late = False
-        self.error = f"{type(error).__name__}: {error}"[:_MAX_ERROR].replace("\x00", "")
+        self.error = clean(f"{type(error).__name__}: {error}", _MAX_ERROR)
         logger.warning("Schedule %r could not be dispatched: %s", self.row.name, self.error)
 
     def written(self, now: datetime) -> Written:

@@ -7,19 +7,23 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connections
+from django.db import DataError, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from django_jobqueue.jobs.schedule import every
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.orm.queue import dialect_of
 from django_jobqueue.queues.orm.sqlite import SQLiteDialect
-from django_jobqueue.scheduling import edits
+from django_jobqueue.scheduling import edits, mending
+from django_jobqueue.scheduling import scheduler as scheduling_loop
 from django_jobqueue.scheduling.mending import mend
+from django_jobqueue.scheduling.scheduler import Scheduler
 from django_jobqueue.scheduling.ticks import tick_id
 from tests.crash.fixtures import POSTGRES
 from tests.scheduling.conftest import hours, on_all
@@ -129,3 +133,82 @@ def test_a_row_that_was_made_by_hand_is_planned(rows):
     assert "nonsense" in rows.get("wrong").last_error
     assert rows.get("off").due_at is None
     assert mend(rows.database) == 0
+
+
+def many_by_hand(database, count):
+    values = {"task": "tests.testapp.tasks.noop", "kind": "interval", "expression": "1 hour"}
+    rows = [RecurringJob(name=f"s{n:04}", **values) for n in range(count)]
+    RecurringJob.objects.using(database).bulk_create(rows)
+
+
+@on_all
+def test_many_are_planned_in_a_few_statements(rows, monkeypatch, caplog):
+    """And in short transactions: their locks are not held while all the others are worked out."""
+    monkeypatch.setattr(mending, "_AT_ONCE", 100)
+    many_by_hand(rows.database, 250)
+    with CaptureQueriesContext(connections[rows.database]) as seen:
+        assert mend(rows.database) == 250
+    words = [query["sql"].split()[0] for query in seen.captured_queries]
+    assert words.count("UPDATE") <= 6
+    assert len(words) <= 40
+    due = set(RecurringJob.objects.using(rows.database).values_list("due_at", flat=True))
+    assert len(due) == 1
+    assert None not in due
+    assert "100 schedules had lost their next tick, and were planned anew: s0000, s0001, " in caplog.text
+    assert mend(rows.database) == 0
+
+
+def test_finding_none_is_one_look(rows, django_assert_num_queries):
+    rows.make()
+    with django_assert_num_queries(1):
+        assert mend(rows.database) == 0
+
+
+def test_more_than_one_call_mends_are_next_and_ticks_come_in_between(rows, monkeypatch):
+    for module in (mending, scheduling_loop):
+        monkeypatch.setattr(module, "LIMIT", 10)
+    many_by_hand(rows.database, 25)
+    scheduler = Scheduler(rows.database)
+    lost = RecurringJob.objects.filter(due_at=None)
+    left = [(scheduler.once(), lost.count())[1] for _ in range(3)]
+    assert left == [15, 5, 0]
+    RecurringJob.objects.create(name="later", task="tests.testapp.tasks.noop", kind="interval", expression="1 hour")
+    scheduler.once()
+    assert lost.count() == 1, "a minute later"
+
+
+def test_ticks_go_on_when_nothing_can_be_mended(rows, monkeypatch):
+    def broken(database):
+        raise DataError("whatever is in that row")
+
+    monkeypatch.setattr(scheduling_loop, "mend", broken)
+    monkeypatch.setattr(Scheduler, "_close", lambda _: None)  # it is the transaction of the test
+    rows.make()  # long ago
+    scheduler = Scheduler(rows.database)
+    scheduler.once()
+    scheduler.once()
+    assert len(rows.jobs()) == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+@pytest.mark.parametrize("database", ["postgres"])
+def test_a_row_that_somebody_has_locked_is_not_waited_for(rows):
+    many_by_hand(rows.database, 3)
+    locked, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=rows.database):
+            list(RecurringJob.objects.using(rows.database).select_for_update().filter(name="s0001"))
+            locked.set()
+            let_go.wait(20)
+        connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert locked.wait(20)
+        assert mend(rows.database) == 2
+    finally:
+        let_go.set()
+        holder.join()
+    assert mend(rows.database) == 1
