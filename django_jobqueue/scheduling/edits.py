@@ -8,7 +8,7 @@ pause, and no edit brings a tick back that a scheduler has decided on.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +16,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_jobqueue.compat import as_django_tells_it
-from django_jobqueue.jobs.schedule import Schedule, schedule_of
+from django_jobqueue.exceptions import InvalidSchedule
+from django_jobqueue.jobs.schedule import At, Manual, Schedule, schedule_of
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.ticks import next_tick
@@ -49,6 +50,26 @@ def plan(row: RecurringJob, now: datetime) -> None:
     tick = next_tick(schedule, after, _aware(row.ends_at)) if runs else None
     row.next_run_at = as_django_tells_it(tick)
     _as_planned(row, now)
+
+
+def check_it_comes(
+    schedule: Schedule, now: datetime, starts_at: datetime | None = None, ends_at: datetime | None = None
+) -> None:
+    """Raise `InvalidSchedule` for what somebody asks for and would never get: its only moment, or its end, is past.
+
+    Not asked of what is declared in code: there a moment that has been is one that has been served.
+    """
+    after = now if starts_at is None else max(now, starts_at - datetime.resolution)
+    if isinstance(schedule, Manual) or next_tick(schedule, after, ends_at) is not None:
+        return
+    if isinstance(schedule, At) and schedule.moment <= now:
+        raise InvalidSchedule(
+            f"{schedule.moment:%Y-%m-%d %H:%M:%S} UTC is past (it is {now:%Y-%m-%d %H:%M:%S} UTC by the clock of the "
+            f"store), it would never run: give a moment to come, or enqueue the task to run it now"
+        )
+    begin, end = (f"{one.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if one else "" for one in (starts_at, ends_at))
+    until = f" and {end}" if end else " and the end of the calendar"
+    raise InvalidSchedule(f"it would never run: {schedule} has no tick between {begin or 'now'}{until}")
 
 
 def _as_planned(row: RecurringJob, now: datetime) -> None:

@@ -92,7 +92,8 @@ class SchedulerService:
         `grace`, `overlap`, `starts_at`, `ends_at`, as for a schedule declared in code. `enabled`: False makes it
         paused, None leaves a paused one paused.
 
-        Raises `InvalidSchedule` for what can't work, and for a name that is declared in code.
+        Raises `InvalidSchedule` for what can't work, for a name that is declared in code, and for a new schedule whose
+        moment or end is past; one that is the same as before may be over.
         """
         given = {"task": task, "schedule": schedule, "args": args, "kwargs": kwargs or {}, **self._options, **options}
         declared = declared_from(name, given)
@@ -102,6 +103,10 @@ class SchedulerService:
                 f"SchedulerService({declared.backend!r})"
             )
         row = self._rows.filter(name=name).first()
+        if row is None or _runs_otherwise(row, declared):
+            edits.check_it_comes(
+                declared.schedule, edits.store_now(self.database), declared.starts_at, declared.ends_at
+            )
         if row is None:
             try:
                 return self._create(declared, enabled is not False)
@@ -219,6 +224,11 @@ class SchedulerService:
     @property
     def _rows(self) -> Any:
         return edits.rows_of(self.database)
+
+
+def _runs_otherwise(row: RecurringJob, declared: Declared) -> bool:
+    fields = declared.fields()
+    return row.retired_at is not None or any(getattr(row, key) != fields[key] for key in edits.WHEN if key in fields)
 
 
 def _payload(

@@ -32,6 +32,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db
 NAME = "sums"
 HOURLY = every(hours=1)
+FUTURE = datetime(2999, 12, 24, 18, tzinfo=UTC)
 
 
 def on(alias):
@@ -271,6 +272,50 @@ def test_once_is_once(service):
     service.schedule(NAME, add, at(soon(service, minutes=1)), args=[1, 2])
     assert len(service.execute_due(soon(service, minutes=2))) == 1
     assert service.get_next_execution_time(NAME) is None
+
+
+PAST = datetime(2020, 2, 29, 12, tzinfo=UTC)
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("when", "options", "words"),
+    [
+        (at(PAST), {}, "2020-02-29 12:00:00 UTC is past .* give a moment to come, or enqueue the task"),
+        (HOURLY, {"ends_at": PAST}, "every hour has no tick between now and 2020-02-29 12:00:00 UTC"),
+        (cron("0 8 * * *"), {"starts_at": FUTURE, "ends_at": FUTURE}, "between 2999-12-24 18:00:00 UTC and 2999"),
+        (at(FUTURE), {"ends_at": FUTURE - timedelta(days=1)}, "has no tick between now and 2999-12-23"),
+    ],
+)
+def test_what_would_never_run_is_refused_in_words(service, database, when, options, words):
+    with pytest.raises(InvalidSchedule, match=words):
+        service.schedule(NAME, noop, when, **options)
+    assert not RecurringJob.objects.using(database).exists()
+
+
+def test_a_schedule_is_not_changed_to_what_would_never_run(service):
+    before = service.schedule(NAME, noop, HOURLY).next_run_at
+    with pytest.raises(InvalidSchedule, match="is past"):
+        service.schedule(NAME, noop, at(PAST))
+    assert service.get_next_execution_time(NAME) == before
+
+
+def test_what_has_run_may_be_said_again(service):
+    """Projects call `schedule` whenever they start, also after the moment."""
+    moment = soon(service, minutes=1)
+    service.schedule(NAME, noop, at(moment))
+    service.execute_due(moment)
+    RecurringJob.objects.update(expression=at(PAST).expression, last_run_at=PAST)
+    row = service.schedule(NAME, noop, at(PAST), priority=3)
+    assert (row.priority, row.next_run_at, row.due_at) == (3, None, None)
+    RecurringJob.objects.update(source="code", retired_at=PAST)
+    with pytest.raises(InvalidSchedule, match="is past"):
+        service.schedule(NAME, noop, at(PAST))
+
+
+def test_by_hand_and_for_some_time_are_no_mistakes(service):
+    assert service.schedule("by hand", noop, manual()).due_at is None
+    assert service.schedule("some time", noop, HOURLY, ends_at=soon(service, hours=2)).due_at is not None
 
 
 # -- beside others ---------------------------------------------------------------------------------------------------
