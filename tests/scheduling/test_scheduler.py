@@ -15,7 +15,8 @@ from django_jobqueue.scheduling import edits, register, scheduler, tick
 from django_jobqueue.scheduling.breaker import Breaker
 from django_jobqueue.scheduling.running import SchedulerThread, Until, scheduler_thread
 from django_jobqueue.scheduling.scheduler import Scheduler
-from django_jobqueue.scheduling.tick import Pass, TickOutcome
+from django_jobqueue.scheduling.tick import Pass
+from django_jobqueue.scheduling.work import TickOutcome
 from django_jobqueue.testing import run_all
 from tests.scheduling.conftest import hours, on_all
 from tests.waiting import wait_until

@@ -288,11 +288,11 @@ def test_a_store_that_is_away_costs_only_its_own_schedules_and_no_tick(rows, mon
     other = OrmQueue("other")
     monkeypatch.setattr(other, "push", lambda *payloads: (_ for _ in ()).throw(StoreUnavailable("gone")))
     monkeypatch.setattr(
-        "django_jobqueue.scheduling.tick.get_queue", lambda alias: other if alias == "other" else get_queue(alias)
+        "django_jobqueue.scheduling.stores.get_queue", lambda alias: other if alias == "other" else get_queue(alias)
     )
     assert {one.name: one.outcome for one in rows.tick(hours(1)).outcomes} == {"here": "dispatched", "there": "failed"}
     monkeypatch.undo()
-    monkeypatch.setattr("django_jobqueue.scheduling.tick.get_queue", lambda alias: get_queue("default"))
+    monkeypatch.setattr("django_jobqueue.scheduling.stores.get_queue", lambda alias: get_queue("default"))
     assert [one.tick for one in rows.tick(hours(1) + 6 * SECOND).outcomes] == [hours(1)]
 
 
@@ -309,10 +309,10 @@ def test_a_store_that_hangs_is_not_asked_again_for_a_while(rows, monkeypatch):
 
     monkeypatch.setattr(other, "alive", hang)
     monkeypatch.setattr("django_jobqueue.scheduling.breaker.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("django_jobqueue.scheduling.tick.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("django_jobqueue.scheduling.tick._silence", Silence())
+    monkeypatch.setattr("django_jobqueue.scheduling.stores.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("django_jobqueue.scheduling.stores._silence", Silence())
     monkeypatch.setattr(
-        "django_jobqueue.scheduling.tick.get_queue", lambda alias: other if alias == "other" else get_queue(alias)
+        "django_jobqueue.scheduling.stores.get_queue", lambda alias: other if alias == "other" else get_queue(alias)
     )
     for n in (1, 2, 3):
         outcomes = {one.name: one.outcome for one in rows.tick(hours(n)).outcomes}
