@@ -71,14 +71,14 @@ class JobBackend(BaseTaskBackend):
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         call = encoded_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
         payload = self._template(task).again(call[0])
-        return self._result(task, payload, self.queue.push(payload)[0], call, timezone.now())
+        return self._result(task, payload, self.queue.push(payload, fresh=True)[0], call, timezone.now())
 
     def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
         """One job for each call, all or none, a thousand per round trip."""
         template = self._template(task)
         encoded = (_encoded(position, call) for position, call in enumerate(calls))
         jobs = [(template.again(call[0]), call) for call in encoded]
-        ids, now = self.queue.push(*(payload for payload, _ in jobs)), timezone.now()
+        ids, now = self.queue.push(*(payload for payload, _ in jobs), fresh=True), timezone.now()
         return [
             self._result(task, payload, job_id, call, now) for (payload, call), job_id in zip(jobs, ids, strict=True)
         ]

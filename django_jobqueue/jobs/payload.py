@@ -91,6 +91,11 @@ class JobPayload:
     def is_delayed(self) -> bool:
         return self.delay is not None or self.run_after is not None
 
+    @property
+    def is_plain(self) -> bool:
+        """Ready now, without a unique key, pushed for the first time: as most jobs are."""
+        return self.delay is None and self.run_after is None and self.unique_key is None and self.lease_no == 0
+
     @classmethod
     def create(
         cls,

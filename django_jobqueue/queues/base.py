@@ -200,11 +200,13 @@ class Queue(ABC):
     # -- producers ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def push(self, *payloads: JobPayload) -> list[UUID]:
+    def push(self, *payloads: JobPayload, fresh: bool = False) -> list[UUID]:
         """Store jobs, all or none, and give their ids in order.
 
         A payload whose id is known already changes nothing. One whose `unique_key` a live job holds is not stored:
         the id of that job is given in its place. Raises `EnqueueError` when the store could not answer.
+
+        `fresh`: their ids were made for this call and nobody has them, so a store need not look whether it knows one.
         """
 
     @abstractmethod

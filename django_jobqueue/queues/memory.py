@@ -144,7 +144,7 @@ class MemoryQueue(Queue):
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
-    def push(self, *payloads: JobPayload) -> list[UUID]:
+    def push(self, *payloads: JobPayload, fresh: bool = False) -> list[UUID]:
         with self._changed:
             answers: dict[UUID, UUID] = {}
             for payload in payloads:

@@ -102,11 +102,11 @@ class OrmContract(QueueContract):
         dialect = type(queue._dialect())
         insert, calls = dialect.insert_jobs, []
 
-        def fail_at_the_third(self, payloads):
+        def fail_at_the_third(self, payloads, fresh):
             calls.append(len(payloads))
             if len(calls) == 3:
                 raise DatabaseError("the server is gone")
-            return insert(self, payloads)
+            return insert(self, payloads, fresh)
 
         monkeypatch.setattr(dialect, "insert_jobs", fail_at_the_third)
         with pytest.raises(EnqueueError, match="the server is gone"):

@@ -70,6 +70,16 @@ ARGS = '{"args":["ü€😀",[],{},9007199254740993]}'
 """What a script that decodes and encodes it would change."""
 
 
+SHAPES = [
+    {},
+    {"queue": "mail.out-1_x", "priority": -50, "max_attempts": 7, "timeout": 1.5, "crash_budget": 2},
+    {"times_retried": 3, "concurrency_key": "ü"},
+    {"delay": HOUR},
+    {"run_after": datetime(2099, 1, 1, tzinfo=UTC)},
+    {"lease_no": 9},
+]
+
+
 class Pushing(Hooks):
     def test_p1_push_gives_the_ids_in_order(self, queue):
         payloads = [job(), job(queue="other"), job(delay=HOUR), job(priority=100)]
@@ -98,6 +108,22 @@ class Pushing(Hooks):
         assert (found.attempt, found.lease_no, found.worker_id, found.due_at) == (0, 0, None, None)
         assert found.created_at.tzinfo is not None
         assert abs(found.created_at - before) < timedelta(seconds=60)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("options", SHAPES, ids=str)
+    def test_p1_a_fresh_job_is_kept_like_any_other(self, queue, options, count):
+        """Stores have a shorter way for ids that nobody can know, and one for a single job that only has to run."""
+        fresh = [job(task="shop.send", args=ARGS, **options) for _ in range(count)]
+        others = [one.using() for one in fresh]
+        assert queue.push(*fresh, fresh=True) == [one.id for one in fresh]
+        assert queue.push(*others) == [one.id for one in others]
+        for one, other in zip(fresh, others, strict=True):
+            mine, theirs = queue.find(one.id), queue.find(other.id)
+            assert mine == theirs._replace(job_id=one.id, created_at=mine.created_at, due_at=mine.due_at)
+            assert abs(mine.created_at - theirs.created_at) < timedelta(seconds=60)
+            assert (mine.due_at is None) == (theirs.due_at is None)
+        waits = [] if "delay" in options or "run_after" in options else [one.id for one in (*fresh, *others)]
+        assert ids(claim(queue, 10, queues=[fresh[0].queue])) == waits
 
     @pytest.mark.parametrize("fate", FATES)
     def test_p1_an_id_pushed_again_changes_nothing(self, queue, fate):
@@ -167,12 +193,14 @@ class Unique(Hooks):
         assert queue.push(first, plain, second) == [first.id, plain.id, first.id]
         assert queue.size() == 2
 
-    def test_a_unique_conflict_does_not_stop_the_others(self, queue):
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_unique_conflict_does_not_stop_the_others(self, queue, fresh):
         holder = job(unique_key="held")
         queue.push(holder)
         payloads = [job(unique_key="held" if n % 3 == 0 else f"free-{n}") for n in range(30)]
         expected = [holder.id if n % 3 == 0 else one.id for n, one in enumerate(payloads)]
-        assert queue.push(*payloads) == expected
+        assert queue.push(*payloads, fresh=fresh) == expected
+        assert queue.push(job(unique_key="held"), fresh=fresh) == [holder.id]
         assert queue.size() == 21
 
     @pytest.mark.parametrize("fate", FATES)

@@ -195,12 +195,13 @@ def waiter(queue, queues, answers):
     return thread
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("queues", [["default", "other"], []], ids=["named", "all"])
-def test_p10_a_push_wakes_a_waiter_at_once(queue, queues):
+def test_p10_a_push_wakes_a_waiter_at_once(queue, queues, fresh):
     answers = []
     thread = waiter(queue, queues, answers)
     time.sleep(0.1)
-    queue.push(job())
+    queue.push(job(), fresh=fresh)
     thread.join(30)
     ((woken, seconds),) = answers
     assert woken

@@ -101,15 +101,18 @@ class Dialect(Values):
 
     # -- push --------------------------------------------------------------------------------------------------------
 
-    def insert_jobs(self, payloads: Sequence[JobPayload]) -> set[UUID]:
-        """Store what is new and give the ids stored. Nothing is stored for an id or a unique key that is known."""
+    def insert_jobs(self, payloads: Sequence[JobPayload], fresh: bool = False) -> set[UUID]:
+        """Store what is new and give the ids stored. Nothing is stored for an id or a unique key that is known.
+
+        `fresh`: nobody can know these ids, so it is not looked for them. A unique key is always looked at.
+        """
         now = self.now()
-        known = self.known_ids(payload.id for payload in payloads)
+        known = set() if fresh else self.known_ids(payload.id for payload in payloads)
         new = {payload.id: payload for payload in payloads if payload.id not in known}
         stored = self.insert_new([self.job_values(payload, now) for payload in new.values()])
-        fresh = [payload for payload in new.values() if payload.id in stored]
-        self._insert_ready([payload for payload in fresh if not payload.is_delayed], now)
-        self._insert_delayed([payload for payload in fresh if payload.is_delayed], now)
+        kept = [payload for payload in new.values() if payload.id in stored]
+        self._insert_ready([payload for payload in kept if not payload.is_delayed], now)
+        self._insert_delayed([payload for payload in kept if payload.is_delayed], now)
         return stored
 
     def known_ids(self, ids: Iterable[UUID]) -> set[UUID]:

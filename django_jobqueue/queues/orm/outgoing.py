@@ -61,7 +61,7 @@ class Outgoing:
         with self._savepoint():  # a statement that fails must leave the caller's transaction usable
             for start in range(0, len(payloads), PUSH_CHUNK):
                 piece = payloads[start : start + PUSH_CHUNK]
-                ids += store(dialect, piece, lambda rest: self._insert(dialect, rest), prefix)
+                ids += store(dialect, piece, lambda rest, _: self._insert(dialect, rest), key_prefix=prefix)
         return ids
 
     def _savepoint(self) -> AbstractContextManager[Any]:

@@ -13,14 +13,16 @@ from django_jobqueue.queues.orm.rows import JOBS, marks
 
 _TRIES = 5
 
-Insert = Callable[[Sequence[JobPayload]], set[UUID]]
-"""Stores what is new and gives the ids it stored."""
+Insert = Callable[[Sequence[JobPayload], bool], set[UUID]]
+"""Stores what is new and gives the ids it stored; the second argument says that all of them are."""
 
 
-def store(dialect: Dialect, payloads: Sequence[JobPayload], insert: Insert, key_prefix: str = "") -> list[UUID]:
+def store(
+    dialect: Dialect, payloads: Sequence[JobPayload], insert: Insert, fresh: bool = False, key_prefix: str = ""
+) -> list[UUID]:
     """Store jobs in the caller's transaction; for each the id that answers for it, its own or its key's holder's.
 
-    `key_prefix` stands before the unique keys in the table. Raises `EnqueueError`.
+    `fresh` as in `Queue.push`; `key_prefix` stands before the unique keys in the table. Raises `EnqueueError`.
     """
     first: dict[UUID, JobPayload] = {}
     for payload in payloads:
@@ -28,7 +30,7 @@ def store(dialect: Dialect, payloads: Sequence[JobPayload], insert: Insert, key_
     answers: dict[UUID, UUID] = {}
     for _ in range(_TRIES):
         rest = [payload for payload in first.values() if payload.id not in answers]
-        stored = insert(rest)
+        stored = insert(rest, fresh)
         failpoints.hit("enqueue.before_commit")
         answers.update((job_id, job_id) for job_id in stored)
         if len(stored) < len(rest):

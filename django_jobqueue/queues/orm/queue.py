@@ -71,13 +71,17 @@ class OrmQueue(Queue):
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
-    def push(self, *payloads: JobPayload) -> list[UUID]:
+    def push(self, *payloads: JobPayload, fresh: bool = False) -> list[UUID]:
         if not payloads:
             return []
         pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
+
+        def store_all(dialect: Dialect) -> list[UUID]:
+            return [job_id for piece in pieces for job_id in store(dialect, piece, dialect.insert_jobs, fresh)]
+
         try:
             ids = self._move(
-                lambda dialect: [job_id for piece in pieces for job_id in store(dialect, piece, dialect.insert_jobs)],
+                store_all,
                 # With a unique key some may be refused, and finding their holders is a second statement.
                 one_statement=len(pieces) == 1 and not any(payload.unique_key for payload in payloads),
             )

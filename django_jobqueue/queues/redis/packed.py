@@ -141,11 +141,6 @@ def unpack_ids(data: bytes) -> list[UUID]:
     return [uuid_of(data[at : at + 16]) for at in range(0, len(data), 16)]
 
 
-def is_plain(job: JobPayload) -> bool:
-    """Ready now, without a unique key, pushed for the first time: as most jobs are."""
-    return job.delay is None and job.run_after is None and job.unique_key is None and job.lease_no == 0
-
-
 def pack_record(job: JobPayload) -> bytes:
     """A job as it is stored; the scripts fill in when it was pushed, and its place."""
     queue, unique = job.queue.encode(), (job.unique_key or "").encode()

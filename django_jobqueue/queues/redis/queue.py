@@ -90,7 +90,7 @@ class RedisQueue(Queue):
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
-    def push(self, *payloads: JobPayload) -> list[UUID]:
+    def push(self, *payloads: JobPayload, fresh: bool = False) -> list[UUID]:
         if not payloads:
             return []
         return self._outbox.put(payloads) if self._outbox.takes_over() else self.deliver(payloads)
@@ -98,7 +98,7 @@ class RedisQueue(Queue):
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         """Push into Redis now, whatever transaction is open. Raises `EnqueueError`, `QueueFull` when memory is."""
         try:
-            if len(payloads) == 1 and packed.is_plain(payloads[0]):
+            if len(payloads) == 1 and payloads[0].is_plain:
                 job = payloads[0]
                 self._scripts.run("push_one", job.id.bytes, packed.pack_record(job), job.queue, job.priority)
                 ids = [job.id]
