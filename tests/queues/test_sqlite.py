@@ -1,10 +1,83 @@
 from __future__ import annotations
 
-import pytest
+import sqlite3
+from contextlib import closing
+from unittest.mock import Mock
+from uuid import uuid4
 
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from django_jobqueue import failpoints
+from django_jobqueue.exceptions import EnqueueError
+from django_jobqueue.models import JobTag
+from django_jobqueue.queues.orm.queue import OrmQueue
+from django_jobqueue.queues.orm.rows import JOBS, READY
+from tests.queues.hooks import job
 from tests.queues.orm import OrmContract
 
 
 @pytest.mark.django_db(transaction=True, databases=["default"])
 class TestSQLiteQueue(OrmContract):
     database = "default"
+
+
+@pytest.fixture
+def queue():
+    return OrmQueue()
+
+
+@pytest.fixture
+def other(db_file):
+    """Another program's connection to the same file."""
+    with closing(sqlite3.connect(db_file, isolation_level=None, timeout=0)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def db_file():
+    return connection.settings_dict["NAME"]
+
+
+def stored(other):
+    return [other.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in (JOBS, READY)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_p1_a_fresh_job_is_stored_whole_or_not_at_all(queue, other, monkeypatch):
+    """It has a transaction of its own, past Django's."""
+    monkeypatch.setattr(failpoints, "hit", Mock(side_effect=[DatabaseError("no"), None, None]))
+    with pytest.raises(EnqueueError):
+        queue.push(job(), fresh=True)
+    assert stored(other) == [0, 0]
+    queue.push(job(), fresh=True)
+    assert stored(other) == [1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_p1_a_fresh_job_waits_for_the_commit_of_a_project_without_autocommit(queue, other):
+    transaction.set_autocommit(False)
+    try:
+        JobTag.objects.create(job_id=uuid4(), tag="written first")
+        queue.push(job(), fresh=True)
+        assert stored(other) == [0, 0]
+        transaction.commit()
+        assert stored(other) == [1, 1]
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fresh_job_for_a_locked_database_raises_what_the_field_raises(queue, other):
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 10")
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(EnqueueError, match="database is locked"):
+            queue.push(job(), fresh=True)
+    finally:
+        other.execute("ROLLBACK")
+        connection.close()
+    queue.push(job(), fresh=True)
+    assert stored(other) == [1, 1]
