@@ -69,7 +69,7 @@ crash: $(test_env) ## kill -9 at every crash point on every store (ten minutes)
 	JOBQUEUE_CRASH_POINTS=all $(python) -m pytest $(LONG) -n 2 tests/crash $(ARGS)
 
 chaos: $(test_env) ## kill, freeze, cut off and restart everything while 100,000 jobs run on each store (hours)
-	$(python) -m tests.chaos --jobs 100000 --faults 1600 $(ARGS)
+	$(python) -m tests.chaos --jobs 100000 --faults 1650 $(ARGS)
 
 leaks: $(test_env) ## run 100,000 jobs through one child on each store, and look at its memory and connections (half an hour)
 	$(python) -m tests.chaos.leaks $(ARGS)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import ceil
 
 STORES = ("sqlite", "postgres", "mariadb", "redis")
 
-# How often, of 1,600 faults. At least twice each, however few there are.
+# How often, in a run as long as their sum. At least twice each, however few there are.
 TO_WORKERS = {
     "kill": 600,
     "kill_alone": 300,
@@ -67,10 +68,9 @@ class Plan:
         return self.jobs / self.producers / (self.faults * self.pace * 1.2)
 
     def schedule(self) -> list[str]:
-        """The kinds in order."""
+        """The kinds in order: each as often as its share says, rounded up."""
         weights = WEIGHTS[self.store]
-        kinds = [kind for kind in weights for _ in range(AT_LEAST)]
-        rng = random.Random(self.seed)
-        kinds += rng.choices(list(weights), list(weights.values()), k=max(0, self.faults - len(kinds)))
-        rng.shuffle(kinds)
+        share = self.faults / sum(weights.values())
+        kinds = [kind for kind, weight in weights.items() for _ in range(max(AT_LEAST, ceil(weight * share)))]
+        random.Random(self.seed).shuffle(kinds)
         return kinds
