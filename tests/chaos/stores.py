@@ -131,7 +131,7 @@ class MariaDB(ServerStore):
                 try:
                     cursor.execute(f"KILL {int(number)}")
                     ended += 1
-                except pymysql.err.OperationalError:  # it went by itself
+                except pymysql.OperationalError:  # it went by itself; `pymysql.err` is another module as MySQLdb's
                     pass
         return ended
 
