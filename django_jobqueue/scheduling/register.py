@@ -33,6 +33,7 @@ class Register:
     def __init__(self, database: str) -> None:
         self._database = database
         self._id = uuid7()
+        self._is_new = True
         self._known: set[UUID] = set()
 
     def beat(self, dispatched: int, failed: int) -> None:
@@ -40,14 +41,18 @@ class Register:
         now = schedule_table(self._database).now()
         times = {"heartbeat_at": as_django_tells_it(now), "expires_at": as_django_tells_it(now + LEASE)}
         values = {"state": WorkerProcess.State.RUNNING, "completed": dispatched, "failed": failed, **times}
-        if not _rows(self._database).filter(pk=self._id).update(**values):
+        is_new, self._is_new = self._is_new, False
+        if is_new or not _rows(self._database).filter(pk=self._id).update(**values):
             host = socket.gethostname()
             who = {"name": f"{host}:{os.getpid()}"[:200], "host": host[:100], "pid": os.getpid()}
             started = {"id": self._id, "store": STORE, "version": __version__, "started_at": as_django_tells_it(now)}
             _rows(self._database).create(**values, **who, **started)
         silent = _rows(self._database).filter(state__in=_ALIVE, expires_at__lt=as_django_tells_it(now))
-        silent.update(state=WorkerProcess.State.DEAD)
-        _rows(self._database).filter(expires_at__lt=as_django_tells_it(now - FORGOTTEN)).delete()
+        forgotten = _rows(self._database).filter(expires_at__lt=as_django_tells_it(now - FORGOTTEN))
+        if silent.exists():  # SQLite has one lock for all: it is not taken to write nothing
+            silent.update(state=WorkerProcess.State.DEAD)
+        if forgotten.exists():
+            forgotten.delete()
 
     def inherits(self) -> bool:
         """Whether a scheduler has gone since the last call, and of those that are left this one was started last.

@@ -1,8 +1,9 @@
 """Declared schedules become rows, when a scheduler starts: added, changed, renamed, retired.
 
 Any number of processes may do so at once: each row is locked while it is changed, a name is unique, and doing it twice
-changes nothing. What an operator decided (a pause) is kept. Of two versions of the code the one wins that is started
-last, as it does with a deploy; when that one ends, the last of those that are left says once more what it declares.
+changes nothing, and then locks nothing either, since SQLite has one lock for all. What an operator decided (a pause) is
+kept. Of two versions of the code the one wins that is started last, as it does with a deploy; when that one ends, the
+last of those that are left says once more what it declares.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def sync(database: str) -> Synced:
 
 def sync_rows(database: str, source: str, wanted: Mapping[str, Fields], spared: Collection[str] = ()) -> Synced:
     """The rows of one source, in one transaction. Rows called as one in `spared` are left as they are."""
-    return _Sync(database, source, wanted, spared).run()
+    one = _Sync(database, source, wanted, spared)
+    return one.run() if one.is_needed() else Synced([], [], [], [])
 
 
 def _is_here(one: Declared, database: str) -> bool:
@@ -76,10 +78,17 @@ class _Sync:
         self._table = schedule_table(database)
         self._done = Synced([], [], [], [])
 
+    def is_needed(self) -> bool:
+        """Whether anything is not as the code says. Reads, and waits for nobody."""
+        rows = {row.name: row for row in self._rows()}
+        if any(self._is_gone(name, row) for name, row in rows.items()):
+            return True
+        return any(name not in rows or self._differing(rows[name], one) for name, one in self._wanted.items())
+
     def run(self) -> Synced:
         with self._table.plain_transaction():
             now = self._table.now()
-            rows = {row.name: row for row in self._rows()}
+            rows = {row.name: row for row in self._rows().order_by("pk").select_for_update()}
             gone = [row for name, row in rows.items() if self._is_gone(name, row)]
             new = [one for name, one in self._wanted.items() if name not in rows]
             for row, one in _recased(rows, new):
@@ -100,7 +109,7 @@ class _Sync:
         """A row somebody made by hand is the code's, once the code declares its name; a chore stays a chore."""
         ours = Q(source=self._source) | Q(name__in=list(self._wanted))
         may_be = Q(source=CHORE) if self._source == CHORE else ~Q(source=CHORE)
-        return rows_of(self._database).filter(ours, may_be).order_by("pk").select_for_update()
+        return rows_of(self._database).filter(ours, may_be)
 
     def _is_gone(self, name: str, row: RecurringJob) -> bool:
         is_ours = row.source == self._source  # MariaDB finds `cafe` for `café`
@@ -127,16 +136,19 @@ class _Sync:
 
     def _change(self, row: RecurringJob, one: Fields, now: datetime) -> None:
         """Another expression counts from now on: what was due by the old one is not made up for."""
-        values = {**one, "source": self._source, "retired_at": None}
-        differing = {key for key, value in values.items() if getattr(row, key) != value}
-        for key in differing:
-            setattr(row, key, values[key])
-        if differing.intersection(WHEN):
+        differing = self._differing(row, one)
+        for key, value in differing.items():
+            setattr(row, key, value)
+        if differing.keys() & set(WHEN):
             plan(row, now)
         if differing:
             row.changed_at = as_django_tells_it(now)
             row.save(using=self._database)
             self._note(self._done.changed, row, "changed")
+
+    def _differing(self, row: RecurringJob, one: Fields) -> dict[str, Any]:
+        values = {**one, "source": self._source, "retired_at": None}
+        return {key: value for key, value in values.items() if getattr(row, key) != value}
 
     def _rename(self, row: RecurringJob, one: Fields, now: datetime) -> None:
         logger.info("Schedule %r is called %r now.", row.name, one["name"])

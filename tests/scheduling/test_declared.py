@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_jobqueue import Job, at, cron, every, manual, task
 from django_jobqueue.compat import InvalidTask
@@ -16,6 +18,7 @@ from django_jobqueue.jobs import registry
 from django_jobqueue.jobs.codec import decode_call
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.scheduling import edits
+from django_jobqueue.scheduling.chore_runner import ChoreRunner
 from django_jobqueue.scheduling.declared import declared, declared_from
 from django_jobqueue.scheduling.sync import sync
 from tests.scheduling.conftest import _on as on
@@ -210,6 +213,16 @@ def test_added_changed_retired_and_back(deploy):
     assert deploy(s=HOURLY).changed == ["s"]
     assert row().retired_at is None
     assert row().due_at is not None
+
+
+def test_a_start_that_finds_everything_as_it_should_be_locks_nothing(deploy):
+    """On SQLite five that start at once would wait for each other, each to write nothing."""
+    deploy(s=HOURLY)
+    ChoreRunner("default").sync()
+    with CaptureQueriesContext(connection) as queries:
+        assert deploy(s=HOURLY) == ([], [], [], [])
+        ChoreRunner("default").sync()
+    assert [one["sql"] for one in queries if not one["sql"].startswith("SELECT")] == []
 
 
 def test_a_pause_survives_a_deploy(deploy):

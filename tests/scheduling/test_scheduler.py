@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, OperationalError, ProgrammingError, connections
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from django_jobqueue.jobs.schedule import at, every
 from django_jobqueue.models import RecurringJob, WorkerProcess
@@ -206,6 +207,14 @@ def test_who_lives_can_be_seen_and_is_nobodys_worker(rows):
     assert (row.store, row.completed, row.failed, row.state) == ("→scheduler", 5, 1, "running")
     one.leave()
     assert register.alive(rows.database) == []
+
+
+def test_a_heartbeat_is_one_statement_that_writes(rows):
+    one = register.Register(rows.database)
+    for _ in range(3):
+        with CaptureQueriesContext(connection) as queries:
+            one.beat(0, 0)
+        assert len([one["sql"] for one in queries if not one["sql"].startswith("SELECT")]) == 1
 
 
 @on_all
