@@ -108,6 +108,12 @@ def test_p7_each_tick_became_one_job_and_what_code_declares_is_in_the_tables(sho
 
 
 @slow
+def test_it_leaves_a_shop_whose_schedules_are_on(shop, rows):
+    ours = "FROM jobqueue_recurring_jobs WHERE source = 'code'"
+    assert rows.execute(f"SELECT count(*), sum(enabled), count(due_at) {ours}").fetchone() == (5, 5, 5)
+
+
+@slow
 def test_the_worker_signed_off(shop, rows):
     assert rows.execute("SELECT DISTINCT state FROM jobqueue_worker_processes").fetchall() == [("stopped",)]
     assert rows.execute("SELECT count(*) FROM jobqueue_worker_processes WHERE store = ''").fetchone() == (1,)

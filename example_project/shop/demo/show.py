@@ -154,6 +154,7 @@ def what_next(page: Page) -> None:
     page.line(f"    then open http://127.0.0.1:8000/admin/ and log in as {USER}, password {PASSWORD}.")
     page.line("    Correct the price of a dead letter and retry it; to have it run, in another terminal:")
     page.line(f".venv/bin/python example_project/{command}")
+    page.line("    The shop's own schedules are on; scheduler_status says when they run, if a scheduler does.")
 
 
 def place(path: Path | str) -> str:

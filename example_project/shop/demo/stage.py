@@ -90,7 +90,8 @@ def enqueue_everything(currencies: list[str]) -> int:
 def schedule_a_few() -> None:
     """Five ticks a second apart, and the stages of the sales report, all within the next seconds.
 
-    What the shop has declared for its mornings is brought to the tables, and paused: the books are to add up at six.
+    What the shop has declared for its mornings is brought to the tables, and paused until the books are closed: they
+    are to add up at six as well.
     """
     call_command("scheduler_run", "--once", verbosity=0)
     scheduler = SchedulerService()
@@ -103,6 +104,12 @@ def schedule_a_few() -> None:
         moment = first + timedelta(seconds=seconds)
         once = {"starts_at": moment, "ends_at": moment, "grace": 600}
         scheduler.schedule(f"demo: {stage.name}", stage, at(moment), kwargs={"day": f"{first:%Y-%m-%d}"}, **once)
+
+
+def go_on_as_usual() -> None:
+    """Whatever came of the demo, it leaves a shop whose schedules run."""
+    for name in SCHEDULES:
+        SchedulerService().resume(name)
 
 
 def leave_jobs_of_an_older_release() -> None:

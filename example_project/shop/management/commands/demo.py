@@ -22,7 +22,14 @@ class Command(BaseCommand):
         show.beginning(page, facts, stage.enqueue_everything(["GBP", "USD", "CHF"]))
         stage.schedule_a_few()
         try:
-            worker.work_until_nothing_waits(page.progress, options["patience"])
+            self.run(page, facts, options["patience"])
+        finally:
+            stage.go_on_as_usual()
+        show.what_next(page)
+
+    def run(self, page: show.Page, facts: dict[str, Any], patience: float) -> None:
+        try:
+            worker.work_until_nothing_waits(page.progress, patience)
         except worker.WorkerTrouble as trouble:
             raise CommandError(str(trouble)) from None
         finally:
@@ -32,4 +39,3 @@ class Command(BaseCommand):
         show.summary(page, lines, checks)
         if not all(check.holds for check in checks):
             raise CommandError("The books don't add up.")
-        show.what_next(page)
