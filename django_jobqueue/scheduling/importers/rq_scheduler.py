@@ -54,7 +54,7 @@ class _Job:
     def __init__(self, key: bytes, score: float, row: list[bytes | None]) -> None:
         data, meta, origin, description = row
         self.id = key.decode(errors="replace")
-        self.following = datetime.fromtimestamp(score, UTC)
+        self.following = datetime.max.replace(tzinfo=UTC)
         self.queue = (origin or b"").decode(errors="replace")
         self.task = self.problem = ""
         self.args: tuple[Any, ...] = ()
@@ -63,8 +63,11 @@ class _Job:
         try:
             self.read_call(data)
             self.meta = _value(meta) if meta else {}
+            self.following = datetime.fromtimestamp(score, UTC)
         except NotPlain as error:
             self.problem = f"its {'call' if not self.task else 'meta'} can't be read safely: {error}"
+        except (ValueError, OverflowError, OSError):
+            self.problem = f"its next run is no time: {score:g}"
         said = (description or b"").decode(errors="replace").partition("(")[0]
         self.name = f"{(self.task or said or 'job')[:180]} #{self.id[:36]}"  # nothing else there stays the same
 
@@ -84,6 +87,8 @@ def _value(data: bytes) -> Any:
     raw = _inflated(data)
     try:
         return json.loads(raw)
+    except RecursionError:
+        raise NotPlain("it is nested too deeply") from None
     except ValueError:
         return plain_value(raw)
 

@@ -16,6 +16,7 @@ from django_jobqueue.queues import get_queue
 from django_jobqueue.scheduling.importers.found import NoSource
 from tests.scheduling.importers.peers import NOON, read
 
+BY_HAND = "write the schedule by hand"
 LATER = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
@@ -86,6 +87,19 @@ class TestRedis:
         assert "meta" in refused["shop.tasks.odd"]
         assert all(refused.values())
         assert len(refused) == 3
+
+    @pytest.mark.parametrize("score", [1e18, -1e18, float("inf"), 1e14])
+    def test_a_next_run_that_is_no_time_hides_no_other_row(self, score):
+        self.add()
+        self.add()
+        self.redis.zadd("rq:scheduler:scheduled_jobs", {f"00000000-0000-4000-8000-{self.ids:012}": score})
+        assert sorted(one.refused for one in self.read()) == ["", f"its next run is no time: {score:g}; {BY_HAND}"]
+
+    def test_lists_without_an_end_hide_no_other_row(self):
+        self.add()
+        self.redis.hset("rq:job:deep", mapping={"data": b"[" * 200_000})
+        self.redis.zadd("rq:scheduler:scheduled_jobs", {"deep": LATER.timestamp()})
+        assert sorted(bool(one.refused) for one in self.read()) == [False, True]
 
     def test_a_few_bytes_that_stand_for_gigabytes(self):
         self.redis.hset("rq:job:bomb", mapping={"data": zlib.compress(b"\x80\x05X" + b"\0" * 50_000_000)})
