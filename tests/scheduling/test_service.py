@@ -133,6 +133,21 @@ def test_an_unknown_name_is_told_with_the_one_that_was_meant(service):
     assert service.remove("sum") is False
 
 
+def test_one_that_is_removed_while_it_is_triggered_does_not_run(service, monkeypatch):
+    service.schedule(NAME, add, HOURLY, args=[1, 2])
+    get = SchedulerService.get
+
+    def slowly(self, name):
+        row = get(self, name)
+        service.remove(name)
+        return row
+
+    monkeypatch.setattr(SchedulerService, "get", slowly)
+    with pytest.raises(ScheduleNotFound, match="just been removed"):
+        service.trigger(NAME)
+    assert jobs() == []
+
+
 def test_remove_deletes_it_and_leaves_its_jobs(service):
     service.schedule(NAME, add, HOURLY, args=[1, 2])
     service.trigger(NAME)
