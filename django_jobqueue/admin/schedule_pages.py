@@ -158,7 +158,8 @@ def _changes(form: ScheduleForm, row: RecurringJob, fields: dict[str, Any]) -> s
 
 def preview_of(model_admin: ScheduleAdmin, request: HttpRequest) -> HttpResponse:
     """The next runs of what is typed, as a piece of the page."""
-    if not (model_admin.has_view_permission(request) or model_admin.has_add_permission(request)):
+    may_look = model_admin.has_view_permission(request)
+    if not may_look and ("row" in request.GET or not model_admin.has_add_permission(request)):
         raise PermissionDenied
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])

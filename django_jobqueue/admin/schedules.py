@@ -101,7 +101,8 @@ class ScheduleAdmin(JobQueueAdmin):
     list_display = ("title", "rhythm", "state", "following", "last")
     list_filter = (StateFilter, SourceFilter, BackendFilter)
     search_fields = ("name", "task")
-    search_help_text = _("Words of the name or the task.")
+    search_help_text = _("Words of the name or the task, or the id of the last job.")
+    job_id_field = "last_job_id"
     ordering = ("name", "pk")
     narrow = ("args", "last_error")
     actions = ("trigger_selected", "pause_selected", "resume_selected")

@@ -139,6 +139,13 @@ def test_filters(as_boss, query, names):
     assert rows_of(as_boss, query) == names
 
 
+def test_the_schedule_of_a_job_is_found_by_its_id(as_boss):
+    make("other", last_job_id=uuid7())
+    row = make(last_job_id=uuid7())
+    assert rows_of(as_boss, f"q={row.last_job_id}") == ["hourly"]
+    assert rows_of(as_boss, f"q={uuid7()}") == []
+
+
 def test_chores_stand_apart_and_are_not_edited(as_boss):
     make()
     chore = make("chore:prune", every(hours=1), source="chore", task="prune")
@@ -536,6 +543,12 @@ def test_the_preview_needs_a_permission():
     assert preview(staff_with("view_recurringjob")).status_code == 200
     assert preview(staff_with("add_recurringjob")).status_code == 200
     assert "/login/" in preview(Client())["Location"]
+
+
+def test_who_may_only_add_does_not_see_when_others_run():
+    address = f"{url(LIST, 'preview')}?row={make().pk}"
+    assert staff_with("add_recurringjob").get(address).status_code == 403
+    assert staff_with("view_recurringjob").get(address).status_code == 200
 
 
 def test_without_javascript_a_button_shows_the_next_runs_and_saves_nothing(as_boss):
