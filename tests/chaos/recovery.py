@@ -2,11 +2,13 @@
 
     python -m tests.chaos.recovery --store postgres
     python -m tests.chaos.recovery --store redis --only host --lease 30
+    python -m tests.chaos.recovery --only ticks
 
 Real commands in the middle of real jobs. A child is killed while another one is idle: measured is until the job runs
 again there. A host is a command whose processes are killed all at once, heart and parent included: nobody but the end
 of the lease tells of it. A store is killed and started again some seconds later, every other time with nothing to do:
 measured is from its first answer to the next start of a job. On SQLite somebody else holds the write lock instead.
+The same with a scheduler: measured is until the next tick is a job, and each tick must be one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 from tests.chaos.crew import Crew, Worker
 from tests.chaos.ground import Ground, each_store, quantiles
+from tests.chaos.ticking import Ticking
 from tests.waiting import wait_until
 
 CHILD_SECONDS, LEASE_AND, STORE_SECONDS = 2.0, 5.0, 5.0
@@ -42,6 +45,7 @@ class Trial:
 
         self.tasks = tasks
         self.rng = random.Random(seed)
+        self.problems: list[str] = []
 
     @contextmanager
     def workers(self, *processes: int, **conf: Any) -> Iterator[list[Worker]]:
@@ -138,6 +142,12 @@ class Trial:
         with self.workers(2):
             return [self._outage(n, is_idle=n % 2 == 1) for n in range(times)]
 
+    def ticks(self, times: int) -> list[float]:
+        ticking = Ticking(self.stage)
+        found = [ticking.through(lambda: self._be_away(self.rng.uniform(1.0, LONGEST_OUTAGE))) for _ in range(times)]
+        self.problems += ticking.end()
+        return found
+
     def _outage(self, number: int, is_idle: bool) -> float:
         self.forget()
         if not is_idle:
@@ -191,6 +201,7 @@ def run(given: argparse.Namespace) -> list[str]:
         parts: dict[str, tuple[str, Callable[[int], list[float]], int, float]] = {
             "child": ("a child is killed, its job runs again", trial.child, given.children, CHILD_SECONDS),
             "store": ("the store is back, the next job starts", trial.store, given.times, STORE_SECONDS),
+            "ticks": ("the store is back, the next tick is a job", trial.ticks, given.times, STORE_SECONDS),
             "host": (
                 f"a host is lost, its job runs again (lease {given.lease:g} s)",
                 trial.host,
@@ -208,7 +219,7 @@ def run(given: argparse.Namespace) -> list[str]:
             if figures[-1] > most:
                 problems.append(f"{what}: {figures[-1]:.2f} s")
         trial.stage.close()
-    return problems
+    return problems + trial.problems
 
 
 def main() -> int:
@@ -216,7 +227,7 @@ def main() -> int:
     parser.add_argument("--children", type=int, default=100, help="Child processes to kill (default: %(default)s).")
     parser.add_argument("--times", type=int, default=20, help="Hosts to lose, and outages (default: %(default)s).")
     parser.add_argument("--lease", type=float, default=10.0, help="Of the hosts, in seconds (default: %(default)s).")
-    parser.add_argument("--only", default="child,store,host", help="Some of %(default)s.")
+    parser.add_argument("--only", default="child,store,host,ticks", help="Some of %(default)s.")
     parser.add_argument("--seed", type=int, default=1)
     return each_store("tests.chaos.recovery", run, parser)
 

@@ -17,7 +17,18 @@ def test_nothing_is_left_open_by_jobs(store):
 
 @pytest.mark.redis
 def test_work_goes_on_soon_after_a_death_and_an_outage():
-    short = ("--children", "2", "--times", "2", "--lease", "2")
+    short = ("--children", "2", "--times", "2", "--lease", "2", "--only", "child,store,host")
     code, said = run_apart("tests.chaos.recovery", "--store", "redis", *short)
     assert code == 0, said
     assert said.count("promised") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "store", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgres", "redis")]
+)
+def test_p10_a_scheduler_goes_on_when_its_store_is_back(store):
+    """Without a restart; and each tick of the outage is one job."""
+    code, said = run_apart("tests.chaos.recovery", "--store", store, "--only", "ticks", "--times", "1")
+    assert code == 0, said
+    assert "the next tick is a job" in said
