@@ -284,6 +284,22 @@ def test_a_chore_that_hangs_holds_up_nothing_and_says_so(own, runner, gate, capl
     wait_until(lambda: one.start(["chore:hangs"]) or len(entered) == 2)
 
 
+def test_a_chore_that_is_being_done_is_not_begun_again(own, runner, gate):
+    begun = []
+    own.add("slow", lambda round: begun.append(1) or gate.wait(20))
+    one = runner()
+    one.start(["chore:slow"])
+    wait_until(lambda: begun)
+    one.start(["chore:slow", "chore:slow"])
+    assert one._hands._todo.empty()
+    gate.set()
+    one.finish()
+    assert begun == [1]
+    one.start(["chore:slow"])
+    one.finish()
+    assert begun == [1, 1]
+
+
 def test_the_end_does_not_wait_for_a_chore_that_hangs(own, runner, gate):
     entered = threading.Event()
     own.add("hangs", lambda round: (entered.set(), gate.wait(60)))

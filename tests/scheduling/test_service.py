@@ -122,6 +122,8 @@ def test_what_is_declared_in_code_is_changed_and_removed_there(service):
     RecurringJob.objects.update(retired_at=datetime.now(UTC))  # but what is declared no more is anybody's
     assert service.schedule(NAME, add, HOURLY, args=[1, 2]).source == "admin"
     assert service.get(NAME).retired_at is None
+    RecurringJob.objects.update(source="code", retired_at=datetime.now(UTC))
+    assert service.remove(NAME) is True
 
 
 def test_an_unknown_name_is_told_with_the_one_that_was_meant(service):

@@ -17,6 +17,7 @@ from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.orm import OrmQueue
+from django_jobqueue.queues.orm.recurring import OrmScheduleTable
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.breaker import Silence
 from django_jobqueue.scheduling.mending import mend
@@ -333,6 +334,102 @@ def test_when_the_database_fails_nothing_has_happened(rows, monkeypatch):
     assert rows.get().next_run_at == hours(1)
     assert rows.jobs() == []
     assert len(rows.tick(hours(1)).outcomes) == 1
+
+
+class Refusing:
+    """Gives its answers, one for each call of `push`; afterwards it pushes."""
+
+    def __init__(self, monkeypatch, *answers):
+        self.calls, push = 0, OrmQueue.push
+
+        def answer(queue, *payloads):
+            self.calls += 1
+            if self.calls <= len(answers):
+                raise answers[self.calls - 1]
+            return push(queue, *payloads)
+
+        monkeypatch.setattr(OrmQueue, "push", answer)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def test_a_database_that_fails_is_asked_once_and_not_for_each_schedule(rows, monkeypatch):
+    """Its transaction is of no use any more; and no schedule is to blame."""
+    for n in range(3):
+        rows.make(f"s{n}")
+    refusing = Refusing(monkeypatch, OperationalError("gone"))
+    with pytest.raises(OperationalError):
+        rows.tick(hours(1))
+    assert refusing.calls == 1
+    Refusing(monkeypatch, EnqueueError("one of them"), caused(EnqueueError("gone"), OperationalError("gone")))
+    with pytest.raises(EnqueueError, match="gone"):
+        rows.tick(hours(1))
+    assert set(RecurringJob.objects.values_list("last_error", "failures")) == {("", 0)}
+
+
+def test_another_store_that_goes_away_in_the_middle_costs_only_its_own_schedules(rows, monkeypatch):
+    for n in range(2):
+        rows.make(f"s{n}")
+    Refusing(monkeypatch, EnqueueError("one of them"), StoreUnavailable("gone"))
+    outcomes = {one.name: (one.outcome, one.error) for one in rows.tick(hours(1)).outcomes}
+    assert outcomes == {"s0": ("failed", "StoreUnavailable: gone"), "s1": ("dispatched", "")}
+
+
+@pytest.fixture
+def deadlocks(monkeypatch):
+    """What says "deadlock" is one."""
+    monkeypatch.setattr(OrmScheduleTable, "is_deadlock", lambda _, error: "deadlock" in str(error))
+
+
+def test_the_victim_of_a_deadlock_tries_again(rows, monkeypatch, deadlocks):
+    """Also when it was the push that was given up, whose words stand around it."""
+    rows.make()
+    victim = OperationalError("deadlock")
+    refusing = Refusing(monkeypatch, victim, caused(EnqueueError("not stored"), victim), victim)
+    assert [one.outcome for one in rows.tick(hours(1)).outcomes] == ["dispatched"]
+    assert refusing.calls == 4
+    assert len(rows.jobs()) == 1
+
+
+def test_but_not_for_ever(rows, monkeypatch, deadlocks):
+    rows.make()
+    refusing = Refusing(monkeypatch, *[OperationalError("deadlock")] * 9)
+    with pytest.raises(OperationalError, match="deadlock"):
+        rows.tick(hours(1))
+    assert refusing.calls == 5
+
+
+def test_what_is_no_deadlock_is_not_tried_again_at_once(rows, monkeypatch, deadlocks):
+    rows.make()
+    refusing = Refusing(monkeypatch, OperationalError("gone"), OperationalError("gone"))
+    with pytest.raises(OperationalError, match="gone"):
+        rows.tick(hours(1))
+    assert refusing.calls == 1
+
+
+def test_a_schedule_pushes_to_no_store_of_another_database(rows, monkeypatch):
+    """The job and the next tick would be two transactions."""
+    pushed, other = [], OrmQueue("other", database="elsewhere")
+    monkeypatch.setattr(other, "push", lambda *payloads: pushed.append(payloads))
+    monkeypatch.setattr(other, "alive", lambda *ids: pytest.fail("it is asked"))
+    monkeypatch.setattr("django_jobqueue.scheduling.stores.get_queue", lambda alias: other)
+    rows.make("plain", backend="other")
+    rows.make("one by one", backend="other", overlap="skip", last_job_id=uuid4())
+    done = {one.name: one for one in rows.tick(hours(1)).outcomes}
+    assert {one.outcome for one in done.values()} == {"failed"}
+    assert all("must be written in one transaction" in one.error for one in done.values())
+    assert pushed == []
+
+
+@pytest.mark.parametrize("misfire", ["skip", "once", "all"])
+def test_a_chore_is_done_once_however_late_and_whatever_its_row_says(rows, misfire):
+    rows.make("chore:tidy", source="chore", backend="", task="tidy", misfire=misfire)
+    done = rows.tick(hours(5.5))
+    assert (done.chores, done.outcomes, done.missed) == (["chore:tidy"], [], [])
+    assert rows.get("chore:tidy").next_run_at == hours(6)
 
 
 @on_all
