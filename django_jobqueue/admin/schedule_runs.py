@@ -17,6 +17,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from django_jobqueue.admin import widgets
 from django_jobqueue.admin.live import live_url
@@ -35,6 +36,8 @@ from django_jobqueue.scheduling.ticks import tick_id
 
 TICKS = 20
 _STEP, _HEIGHT, _LEAST = 6, 22, 4
+_ALL_ALIKE = 0.4
+"""How tall, of the tallest, runs are that took no time, all of them."""
 
 _WORDS = {
     "completed": (_("completed"), "good"),
@@ -209,7 +212,7 @@ def _height(run: Run, longest: float) -> int:
     if not run.outcome:
         return 2
     value = widgets.number(run.run_ms) or 0
-    share = log1p(max(value, 0)) / log1p(longest) if longest > 0 else 0
+    share = log1p(max(value, 0)) / log1p(longest) if longest > 0 else _ALL_ALIKE
     return _LEAST + round((_HEIGHT - _LEAST) * share)
 
 
@@ -223,7 +226,8 @@ def summary(runs: Sequence[Run]) -> str:
     """`last 20 runs: 18 completed, 2 dead letter`"""
     counts = Counter(run.outcome for run in runs)
     words = ", ".join(f"{count} {_label(outcome)}" for outcome, count in counts.items())
-    return _t("last %(count)s runs: %(words)s") % {"count": len(runs), "words": words}
+    told = ngettext("last run: %(words)s", "last %(count)s runs: %(words)s", len(runs))
+    return told % {"count": len(runs), "words": words}
 
 
 def outcome_of(run: Run | None) -> SafeString | str:

@@ -174,8 +174,8 @@ class _Look:
     def _tell_of_schedulers(self, schedulers: Sequence[Any], first: datetime | None) -> None:
         if not schedulers and first is not None:
             self._problems.append(
-                f"No scheduler is alive for the database {self._database!r}: start `manage.py scheduler_run`. What is "
-                f"missed meanwhile follows the misfire policy of each schedule."
+                f"No scheduler is alive for the database {self._database!r}: start `manage.py scheduler_run` (or "
+                f"`queue_work --with-scheduler`). What is missed meanwhile follows the misfire policy of each schedule."
             )
 
     def _tell_of_late(self) -> None:

@@ -109,8 +109,11 @@ def test_a_run_by_hand_is_the_last_one(as_boss):
         enqueued_at=timezone.now(), finished_at=timezone.now(),
     )  # fmt: skip
     html = html_of(as_boss, url(LIST))
-    assert re.findall(r'<rect class="jq-(\w+)"', html) == ["good"]
+    assert re.findall(r'<rect class="jq-(\w+)"[^>]* height="(\d+)"', html) == [
+        ("good", "11")
+    ]  # seen, though it took 0 ms
     assert "by hand: completed" in html
+    assert "last run: 1 completed" in html
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_no_scheduler_is_a_problem_as_soon_as_there_is_something_to_do(service):
     assert problems() == []
     service.schedule("hourly", add, HOURLY, args=[1, 2])
     (said,) = problems()
-    assert said.startswith("No scheduler is alive for the database 'default': start `manage.py scheduler_run`.")
+    assert said.startswith("No scheduler is alive for the database 'default': start `manage.py scheduler_run` (or ")
     with pytest.raises(CommandError, match="One problem") as caught:
         run("scheduler_status")
     assert caught.value.returncode == 1

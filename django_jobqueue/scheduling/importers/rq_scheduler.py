@@ -26,8 +26,12 @@ _TINY = timedelta(microseconds=1)
 def read(origin: Origin) -> list[Found]:
     if not origin.url:
         raise NoSource("rq-scheduler keeps its jobs in Redis: say where, with --url redis://host:6379/0.")
-    import redis
-
+    try:
+        import redis
+    except ImportError:
+        raise NoSource(
+            "rq-scheduler keeps its jobs in Redis: install redis (pip install redis) to read them."
+        ) from None
     try:
         with redis.Redis.from_url(origin.url) as client:
             scheduled = client.zrange(_SCHEDULED, 0, -1, withscores=True)

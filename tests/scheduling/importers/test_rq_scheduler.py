@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import zlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -105,6 +106,12 @@ class TestRedis:
         self.redis.hset("rq:job:bomb", mapping={"data": zlib.compress(b"\x80\x05X" + b"\0" * 50_000_000)})
         self.redis.zadd("rq:scheduler:scheduled_jobs", {"bomb": LATER.timestamp()})
         assert "longer" in self.read_one().refused
+
+
+def test_without_its_driver_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(NoSource, match="pip install redis"):
+        read("rq-scheduler", url="redis://127.0.0.1:9/0")
 
 
 def test_where_it_is_must_be_said():
