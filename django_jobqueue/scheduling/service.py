@@ -24,7 +24,8 @@ from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.chore_runner import ChoreRunner
-from django_jobqueue.scheduling.declared import Declared, declared_from
+from django_jobqueue.scheduling.declared import Declared, declared_from, is_storable
+from django_jobqueue.scheduling.stores import Stores
 from django_jobqueue.scheduling.tick import tick
 
 _CHORE = RecurringJob.Source.CHORE
@@ -104,7 +105,7 @@ class SchedulerService:
                 f"schedules of TASKS[{declared.backend!r}] are in another database than {self.database!r}: use "
                 f"SchedulerService({declared.backend!r})"
             )
-        row = self._rows.filter(name=name).first()
+        row = self._called(name)
         if row is None or _runs_otherwise(row, declared):
             edits.check_it_comes(
                 declared.schedule, edits.store_now(self.database), declared.starts_at, declared.ends_at
@@ -149,7 +150,7 @@ class SchedulerService:
             self._trigger_chore(row)
             return None
         payload = _payload(row, args, kwargs, queue, priority)
-        store = get_queue(row.backend)
+        store = Stores(self.database).of(row.backend)
         with store.transaction():
             # The row first, as a tick does: with a unique key, the other way round is a deadlock.
             if not list(self._rows.select_for_update().filter(pk=row.pk).values_list("pk")):
@@ -210,18 +211,23 @@ class SchedulerService:
 
         Raises `InvalidSchedule` for one that is declared in code: the next scheduler would bring it back.
         """
-        row = self._rows.filter(name=name).first()
+        row = self._called(name)
         if row is not None and row.source != RecurringJob.Source.ADMIN and row.retired_at is None:
             raise InvalidSchedule(f"{name!r} is declared in {row.get_source_display()}: remove it there, or pause it")
         return row is not None and row.delete(using=self.database)[0] > 0
 
     def get(self, name: str) -> RecurringJob:
         """Its row. Change nothing in it that `schedule`, `pause` and `resume` can."""
-        row: RecurringJob | None = self._rows.filter(name=name).first()
+        row = self._called(name)
         if row is None:
             close = get_close_matches(name, self._rows.values_list("name", flat=True)[:_NAMES_COMPARED], n=1)
             hint = f": did you mean {close[0]!r}?" if close else "."
             raise ScheduleNotFound(f"there is no schedule {name!r} in the database {self.database!r}{hint}")
+        return row
+
+    def _called(self, name: str) -> RecurringJob | None:
+        """PostgreSQL does not even look for a name that it can't store."""
+        row: RecurringJob | None = self._rows.filter(name=name).first() if is_storable(name) else None
         return row
 
     @property

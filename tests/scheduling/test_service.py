@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connections, transaction
 
+from django_jobqueue.compat import InvalidTaskBackend
 from django_jobqueue.exceptions import (
     InvalidSchedule,
     JobQueueError,
@@ -133,6 +134,22 @@ def test_an_unknown_name_is_told_with_the_one_that_was_meant(service):
             act("sum")
     assert issubclass(ScheduleNotFound, LookupError)
     assert service.remove("sum") is False
+
+
+@everywhere
+def test_a_name_that_no_database_stores_is_one_that_is_not_there(service, database):
+    with pytest.raises(ScheduleNotFound):
+        service.trigger("nul \x00")
+    assert service.remove("half \ud800") is False
+
+
+def test_one_whose_backend_is_in_another_database_is_not_run_and_says_why(service, settings):
+    service.schedule(NAME, add, HOURLY, args=[1, 2])
+    elsewhere = {**settings.TASKS["default"], "OPTIONS": {"database": "elsewhere"}}
+    settings.TASKS = {"default": settings.TASKS["default"], "elsewhere": elsewhere}
+    RecurringJob.objects.update(backend="elsewhere")
+    with pytest.raises(InvalidTaskBackend, match="must be written in one transaction"):
+        service.trigger(NAME)
 
 
 def test_one_that_is_removed_while_it_is_triggered_does_not_run(service, monkeypatch):

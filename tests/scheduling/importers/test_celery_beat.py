@@ -178,3 +178,13 @@ def test_the_table_is_newer_than_the_setting(settings, beat):
 def test_nothing_there():
     with pytest.raises(NoSource, match="django_celery_beat_periodictask"):
         read("celery-beat")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "entry", [None, "every day", {"task": "t", "schedule": 5, "options": "x"}, {"schedule": object()}]
+)
+def test_an_entry_that_is_none_hides_no_other(settings, entry):
+    settings.CELERY_BEAT_SCHEDULE = {"bad": entry, "good": {"task": "t", "schedule": 5}}
+    found = read("celery-beat")
+    assert [name for name, one in found.items() if one.refused] == ["bad"]
