@@ -24,7 +24,7 @@ from django_jobqueue.scheduling.ticks import next_tick
 
 WHEN = ("kind", "expression", "timezone", "starts_at", "ends_at", "enabled", "retired_at")
 """What has changed when a row has to be planned anew; with another argument or queue its next tick stays."""
-PLANNED = ("next_run_at", "due_at", "changed_at", "failures", "last_error")
+_PLANNED = ("next_run_at", "due_at", "changed_at", "failures", "last_error")
 
 
 def store_now(database: str) -> datetime:
@@ -42,12 +42,12 @@ def plan(row: RecurringJob, now: datetime) -> None:
 
     Strictly after the last tick that was decided on, whatever the clock says. Raises `InvalidSchedule`.
     """
-    after = max(moment for moment in (now, _aware(row.last_run_at)) if moment is not None)
-    starts_at, schedule = _aware(row.starts_at), schedule_in(row)
+    after = max(moment for moment in (now, aware(row.last_run_at)) if moment is not None)
+    starts_at, schedule = aware(row.starts_at), schedule_in(row)
     if starts_at is not None:
         after = max(after, starts_at - datetime.resolution)
     runs = row.enabled and row.retired_at is None
-    tick = next_tick(schedule, after, _aware(row.ends_at)) if runs else None
+    tick = next_tick(schedule, after, aware(row.ends_at)) if runs else None
     row.next_run_at = as_django_tells_it(tick)
     _as_planned(row, now)
 
@@ -98,7 +98,7 @@ def changed(database: str, pk: Any, **fields: Any) -> RecurringJob:
             plan(row, table.now())
         else:
             _as_planned(row, table.now())
-        row.save(using=database, update_fields=[*differing, *PLANNED])
+        row.save(using=database, update_fields=[*differing, *_PLANNED])
     return row
 
 
@@ -127,7 +127,7 @@ def rows_of(database: str) -> QuerySet[RecurringJob]:
     return RecurringJob._default_manager.using(database)
 
 
-def _aware(moment: datetime | None) -> datetime | None:
+def aware(moment: datetime | None) -> datetime | None:
     """With USE_TZ off, Django's times are local ones without a zone."""
     if moment is None or settings.USE_TZ or timezone.is_aware(moment):
         return moment

@@ -18,8 +18,8 @@ from django_jobqueue.compat import as_django_tells_it
 from django_jobqueue.jobs.words import some_of
 from django_jobqueue.lifecycle.errors import clean
 from django_jobqueue.models import RecurringJob
-from django_jobqueue.queues.recurring import ScheduleTable, schedule_table
-from django_jobqueue.scheduling.edits import PLANNED, plan, rows_of
+from django_jobqueue.queues.recurring import ScheduleTable, Written, schedule_table
+from django_jobqueue.scheduling.edits import aware, plan, rows_of
 
 logger = logging.getLogger("django_jobqueue.scheduler")
 
@@ -28,8 +28,7 @@ AHEAD = timedelta(minutes=1)
 LIMIT = 1_000
 """Rows of one call; ticks come in between."""
 _AT_ONCE = 200
-"""Rows of one transaction: two statements, and their locks are held for some hundredths of a second."""
-_COLUMNS = ("last_run_at", *PLANNED)
+"""Rows of one transaction: a few statements, and their locks are held for some hundredths of a second."""
 _MAX_ERROR = 2_000
 
 
@@ -55,7 +54,8 @@ def _mend(database: str, table: ScheduleTable, pks: Sequence[Any]) -> int:
         now = table.now()
         rows = list(_lost(database, now).filter(pk__in=pks).select_for_update(skip_locked=True))
         planned = [row.name for row in rows if _is_planned(row, now)]
-        rows_of(database).bulk_update(rows, _COLUMNS)
+        table.write([_written(row) for row in rows])
+        rows_of(database).filter(pk__in=[row.pk for row in rows]).update(changed_at=as_django_tells_it(now))
     if planned:
         logger.warning(
             "%d schedules had lost their next tick, and were planned anew: %s", len(planned), some_of(planned)
@@ -68,7 +68,12 @@ def _is_planned(row: RecurringJob, now: datetime) -> bool:
     try:
         plan(row, now)
     except Exception as error:  # whatever is in that row: it must not keep the scheduler from the others
-        row.changed_at = as_django_tells_it(now)
         row.last_error = clean(f"{type(error).__name__}: {error}", _MAX_ERROR)
         return False
     return True
+
+
+def _written(row: RecurringJob) -> Written:
+    """Anew from the next tick on; what could not be planned keeps what it had."""
+    next_run_at, due_at = aware(row.next_run_at), aware(row.due_at)
+    return Written(None, next_run_at, due_at, row.last_job_id, row.failures, row.last_error, row.pk)
