@@ -1,8 +1,8 @@
 """Measure and print.
 
-python -m tests.benchmarks                          all of it, a quarter of an hour on two cores
-python -m tests.benchmarks --stores redis           one store, under ten minutes
-python -m tests.benchmarks --quick                  one small round, two minutes: a look, not a result
+python -m tests.benchmarks                          all of it, an hour on two cores
+python -m tests.benchmarks --stores redis           one store
+python -m tests.benchmarks --quick                  one small round, minutes: a look, not a result
 python -m tests.benchmarks --json results.json --write-docs
 """
 
@@ -26,33 +26,46 @@ from typing import Any
 import django
 
 from tests import servers
-from tests.benchmarks import pages, report
-from tests.benchmarks.measures import DatabaseBench, Scale
-from tests.benchmarks.measures_redis import RedisBench
+from tests.benchmarks import pages, report, waits, watch
+from tests.benchmarks.counted import counted
+from tests.benchmarks.environments import PINS, NotInstallable, pinned, python_of
+from tests.benchmarks.goals import NOT_QUEUES
+from tests.benchmarks.measures import Bench, Measure, Scale
 from tests.benchmarks.processes import Failed
-from tests.benchmarks.redis_store import RedisServer
-from tests.benchmarks.stores import Postgres, SQLite, Store
-from tests.benchmarks.systems import PEERS, SYSTEMS
+from tests.benchmarks.stores import MariaDB, Postgres, SQLite, Store
+from tests.benchmarks.stores_redis import RedisServer
+from tests.benchmarks.systems import KINDS, NAMES, on
 
-STORES = ("sqlite", "postgres", "redis")
-INSTALLABLE = {**SYSTEMS, **PEERS}
-NAMES = (*INSTALLABLE, "raw")
-QUICK = Scale(jobs=2_000, single=200, spaced=40, idle=12, past=50_000, sized=20_000)
-
-Bench = DatabaseBench | RedisBench
+SERVERS = {"postgres": Postgres, "mariadb": MariaDB, "redis": RedisServer}
+STORES = ("sqlite", *SERVERS)
+Todo = tuple[dict[str, Any], Bench, Measure]
+"""Where the figures of the store go, the store, and what is measured on it."""
+AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "sized")
+QUICK = Scale(rounds=1, jobs=10_000, single=500, spaced=40, idle=12, past=50_000, delayed=20_000, sized=20_000)
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=Scale().jobs, help="Jobs of one drain (default: %(default)s).")
+    parser.add_argument("--rounds", type=int, help=f"Default: {Scale().rounds}.")
+    parser.add_argument("--jobs", type=int, help=f"Jobs of one drain (default: {Scale().jobs:,}).")
+    parser.add_argument("--past", type=int, help=f"Old rows of one drain (default: {Scale().past:,}).")
+    parser.add_argument("--delayed", type=int, help=f"Delayed jobs beside another (default: {Scale().delayed:,}).")
     parser.add_argument("--stores", type=among(STORES), default=",".join(STORES))
     parser.add_argument("--systems", type=among(NAMES), default=",".join(NAMES))
+    parser.add_argument("--what", nargs="+", metavar="BEGIN", help="Only those whose names begin so.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every figure of every round.")
     parser.add_argument("--write-docs", action="store_true", help=f"Renew the figures in {pages.PAGE}.")
     parser.add_argument("--quick", action="store_true", help="One small round.")
-    parser.add_argument("--seconds", type=float, default=900, help="Begin no round that would end later than this.")
+    parser.add_argument("--compare", action="store_true", help=f"With {watch.FILE.name}: warn when a ratio fell.")
+    parser.add_argument("--record", action="store_true", help=f"Write {watch.FILE.name}.")
+    parser.add_argument("--seconds", type=float, default=5_400, help="Begin no round that would end later than this.")
     return parser.parse_args()
+
+
+def scale_of(given: argparse.Namespace) -> Scale:
+    scale = QUICK if given.quick else Scale()
+    amounts = {name: getattr(given, name) or getattr(scale, name) for name in ("rounds", "jobs", "past", "delayed")}
+    return replace(scale, **amounts, what=tuple(given.what or scale.what), counts=not given.compare)
 
 
 def among(known: tuple[str, ...]) -> Any:
@@ -67,67 +80,102 @@ def among(known: tuple[str, ...]) -> Any:
 
 def main() -> None:
     given = options()
-    scale = QUICK if given.quick else Scale(jobs=given.jobs)
-    scale = replace(scale, jobs=min(scale.jobs, given.jobs))
-    names = [name for name in given.systems if name not in INSTALLABLE or INSTALLABLE[name].is_installed]
-    for name in set(given.systems) - set(names):
-        say(f"{name} is not installed: left out")
+    scale = scale_of(given)
+    missing = install(given.systems)
+    names = [name for name in given.systems if name not in missing]
     with opened(given.stores, names, scale) as (benches, directory):
-        results = measure(benches, scale, 1 if given.quick else given.rounds, given.seconds)
-        results["machine"]["sync_us"] = synced_write(directory)
-    print(report.report(results))
+        results = measure(benches, scale, given.seconds)
+        results["machine"] |= {"sync_us": synced_write(directory), "missing": missing}
+    print(watch.comparison(results) if given.compare else report.report(results))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
+    if given.record:
+        watch.record(results)
     if given.write_docs:
         pages.write(results)
 
 
+def install(names: list[str]) -> dict[str, str]:
+    """Make the virtualenvs of these systems. Those that could not be made: name -> why."""
+    missing = {}
+    for kind in KINDS:
+        if kind.name in names and kind.packages:
+            say(f"{kind.name}: {', '.join(pinned(kind.packages))}")
+            try:
+                python_of(kind.name, kind.packages)
+            except NotInstallable as problem:
+                missing[kind.name] = str(problem)
+                say(missing[kind.name])
+    return missing
+
+
 @contextmanager
 def opened(wanted: list[str], names: list[str], scale: Scale) -> Iterator[tuple[list[Bench], Path]]:
-    """What is to be measured, and the directory it is in. With Redis the databases take our record."""
+    """What is to be measured, and the directory it is in. With Redis, PostgreSQL takes our record."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-bench-")))
-        started = {"postgres", "redis"} if "redis" in wanted else set(wanted) & {"postgres"}
+        started = set(wanted) & set(SERVERS) | ({"postgres"} if "redis" in wanted else set())
         services = stack.enter_context(servers.running(started, durable=True)).services if started else {}
-        for name in set(wanted) & {name for name, service in services.items() if "missing" in service}:
-            raise SystemExit(f"{name} can't be measured: {services[name]['missing']}")
-        stores: list[Store] = [SQLite(directory)]
-        if "url" in services.get("postgres", {}):
-            stores.append(Postgres(services["postgres"]))
-        benches: list[Bench] = [DatabaseBench(store, names, scale) for store in stores if store.name in wanted]
-        if "redis" in wanted:
-            benches.append(RedisBench(RedisServer(services["redis"]), stores, names, scale))
-        yield benches, directory
+        for name, service in services.items():
+            if "missing" in service:
+                raise SystemExit(f"{name} can't be measured: {service['missing']}")
+        stores: dict[str, Store] = {"sqlite": SQLite(directory)}
+        stores |= {name: SERVERS[name](service) for name, service in services.items()}
+        yield [Bench(stores[name], stores, on(name, names), scale) for name in STORES if name in wanted], directory
 
 
-def measure(benches: list[Bench], scale: Scale, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(benches: list[Bench], scale: Scale, seconds: float) -> dict[str, Any]:
     begun = time.monotonic()
     found = {bench.name: about(bench) for bench in benches}
     for bench in benches:
         say(f"{bench.version}: filling the queues")
         bench.prepare()
-    todo = [(found[bench.name]["rounds"], bench, one) for bench in benches for one in bench.measures()]
-    done, longest = 0, 0.0
-    while done < rounds and time.monotonic() + longest < begun + seconds:
-        round_begun = time.monotonic()
+    todo = [
+        (found[bench.name]["rounds"], bench, one)
+        for bench in benches
+        for one in (*bench.measures(), *waits.measures(bench))
+    ]
+    done, broken = repeat(todo, scale.rounds, begun + seconds)
+    for bench in benches:
+        found[bench.name]["counted"] = counted(bench) if scale.counts else {}
+    return {"machine": machine(done, time.monotonic() - begun, scale) | {"broken": broken}, "stores": found}
+
+
+def repeat(todo: list[Todo], rounds: int, end: float) -> tuple[int, dict[str, str]]:
+    """So many rounds, or less when the next one would end too late; how many there were, and what did not work."""
+    done, longest, broken = 0, 0.0, {}
+    while done < rounds and time.monotonic() + longest < end:
+        begun = time.monotonic()
         say(f"round {done + 1} of {rounds}")
         # Backwards every other time, so that no system always follows the same one.
         for figures, bench, one in todo if done % 2 == 0 else reversed(todo):
-            kept = figures.setdefault(one.system, {}).setdefault(one.what, {})
-            values = one.run()
-            say(f"  {bench.name:9}{one.system:16}{one.what:44}" + short(values))
-            for name, value in values.items():
-                kept.setdefault(name, []).append(value)
-        done, longest = done + 1, max(longest, time.monotonic() - round_begun)
+            if (place := f"{one.system} on {bench.name}, {one.what}") not in broken:
+                try:
+                    note(figures, bench, one)
+                except Failed as problem:
+                    if one.system in NOT_QUEUES:  # ours and the bare loops: without them there is nothing to compare
+                        raise
+                    broken[place] = str(problem)
+                    figures[one.system].pop(one.what)
+                    say(f"  {place} failed: {problem}")
+        done, longest = done + 1, max(longest, time.monotonic() - begun)
     if done < rounds:
-        say(f"stopped after {done} rounds: another one would have ended after {seconds:.0f} s")
-    for bench in benches:
-        found[bench.name]["counted"] = bench.counted()
-    return {"machine": machine(done, time.monotonic() - begun, scale), "stores": found}
+        say(f"stopped after {done} rounds: another one would have ended too late (--seconds)")
+    return done, broken
+
+
+def note(kept: dict[str, Any], bench: Bench, one: Measure) -> None:
+    """Measure, and add the figures to those of other rounds."""
+    kept = kept.setdefault(one.system, {}).setdefault(one.what, {})
+    values = one.run()
+    say(f"  {bench.name:9}{one.system:16}{one.what:44}" + short(values))
+    for name, value in values.items():
+        kept.setdefault(name, []).append(value)
 
 
 def about(bench: Bench) -> dict[str, Any]:
-    return {"version": bench.version, "durability": bench.durability, "rounds": {}, "counted": {}}
+    promises = {system.name: system.promise for system in bench.systems}
+    return {"version": bench.version, "durability": bench.durability, "promises": promises, "rounds": {}, "counted": {}}
 
 
 def short(values: dict[str, float]) -> str:
@@ -141,16 +189,16 @@ def machine(rounds: int, seconds: float, scale: Scale) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": f"Python {platform.python_version()}",
         "django": f"Django {django.__version__}",
-        "peers": ", ".join(package(name) for name in ("django-tasks-db", *PEERS, "redis")),
-        **{f"scale_{name}": getattr(scale, name) for name in scale.__slots__},
+        "peers": versions(),
+        **{f"scale_{name}": getattr(scale, name) for name in AMOUNTS},
     }
 
 
-def package(name: str) -> str:
-    try:
-        return f"{name} {importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"no {name}"
+def versions() -> str:
+    """Of the peers, which are pinned, and of what is between us and the stores."""
+    peers = [line.replace("==", " ") for line in PINS.read_text().splitlines() if line.partition("==")[0] in NAMES]
+    drivers = [f"{name} {importlib.metadata.version(name)}" for name in ("psycopg", "pymysql", "redis")]
+    return ", ".join(peers + drivers)
 
 
 def synced_write(directory: Path, times: int = 200) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.utils.module_loading import import_string
+from django.db.backends.signals import connection_created
+
+from tests.benchmarks import trace
 
 
 class BenchmarksConfig(AppConfig):
     name = "tests.benchmarks"
 
     def ready(self) -> None:
-        import_string("tests.benchmarks.tasks.install")()
+        if trace.directory():
+            connection_created.connect(trace.begin_of_django)

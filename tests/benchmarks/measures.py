@@ -1,39 +1,46 @@
-"""What is measured. Each measurement has a fresh database and gives a few named figures."""
+"""What is measured, the same for every system and store. Each measurement has a fresh store and gives a few figures."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import trace
-from tests.benchmarks.processes import Failed, alive, manage, produce, program
-from tests.benchmarks.stores import Postgres, Store
-from tests.benchmarks.systems import OURS, SYSTEMS, System
+from tests.benchmarks import memory
+from tests.benchmarks.processes import TIMEOUT, Failed, Place, Running, alive
+from tests.benchmarks.stores import Database, Store
+from tests.benchmarks.stores_redis import RedisServer
+from tests.benchmarks.systems import DJANGO, System, on
+from tests.benchmarks.systems.base import Setup
 
 Figures = dict[str, float]
-RAW = {"postgres": "tests.benchmarks.systems.raw_postgres", "sqlite": "tests.benchmarks.systems.raw_sqlite"}
 WARM_UP = 50
-_numbers = itertools.count()
+WARM_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+"""Between two looks whether everything is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How much of each."""
 
-    jobs: int = 10_000
-    single: int = 1_000
+    rounds: int = 5
+    jobs: int = 20_000
+    single: int = 2_000
     spaced: int = 200
     idle: int = 40
     past: int = 500_000
-
+    delayed: int = 100_000
     sized: int = 100_000
+    what: tuple[str, ...] = ("",)
+    """How the names of what is measured begin."""
+    counts: bool = True
+    """WAL and round trips, too."""
 
     def drained_by(self, system: System) -> int:
         return max(50, int(self.jobs * system.share))
@@ -46,59 +53,215 @@ class Measure:
     run: Callable[[], Figures]
 
 
+class Bench:
+    """Everything that is measured on one store. `stores` are all there are: some systems need a second one."""
+
+    def __init__(self, store: Store, stores: dict[str, Store], systems: list[System], scale: Scale) -> None:
+        self.store, self.stores, self.systems, self.scale = store, stores, systems, scale
+        self.name, self.version, self.durability = store.name, store.version, store.durability
+
+    # -- the stores that every measurement starts from ---------------------------------------------------------------
+
+    def empty(self, system: System) -> str:
+        return f"bench_{safe(system)}_empty"
+
+    def filled(self, system: System) -> str:
+        return f"bench_{system.filled_by or safe(system)}_filled"
+
+    def past(self, system: System) -> str:
+        return f"bench_{safe(system)}_past"
+
+    def delayed(self, system: System) -> str:
+        return f"bench_{safe(system)}_delayed"
+
+    def prepare(self) -> None:
+        """Make and fill the stores that are copied later."""
+        fillers = {one.filled_by for one in self.systems} - {"", *(one.name for one in self.systems)}
+        for system in [*self.systems, *on(self.name, fillers)]:
+            address = self.store.create(self.empty(system))
+            for companion in {setup.companion for setup in system.setups}:
+                self._prepare(system, address, companion)
+            self.store.tidy(self.empty(system))
+            if not system.filled_by:
+                self._fill(system)
+            if is_ours(system) and system in self.systems:
+                self._crowd(system)
+
+    def _prepare(self, system: System, address: str, companion: str) -> None:
+        if not companion:
+            Place(system, address).prepare()
+            return
+        store, name = self.stores[companion], self._beside(system)
+        Place(system, address, store.create(name)).prepare()
+        store.tidy(name)
+
+    def _fill(self, system: System) -> None:
+        address = self.store.copy(self.empty(system), self.filled(system))
+        with self._companion(system, system.setups[0]) as database:
+            how = "many" if system.has_many else "single"
+            Place(system, address, database).produce(how, self.scale.drained_by(system))
+        self.store.tidy(self.filled(system))
+
+    def _crowd(self, system: System) -> None:
+        """The same jobs where much else is: jobs for tomorrow, and those of the past."""
+        address = self.store.copy(self.filled(system), self.delayed(system))
+        with self._companion(system, system.setups[0]) as database:
+            Place(system, address, database).produce("delayed", self.scale.delayed)
+        self.store.tidy(self.delayed(system))
+        if isinstance(self.store, Database):
+            self.store.copy(self.filled(system), self.past(system))
+            self.store.run(self.past(system), self.store.past_jobs(self.scale.past))
+            self.store.tidy(self.past(system))
+
+    def _beside(self, system: System) -> str:
+        return f"bench_{safe(system)}_beside_{self.store.name}"
+
+    @contextmanager
+    def _companion(self, system: System, setup: Setup) -> Iterator[str]:
+        with ExitStack() as stack:
+            yield stack.enter_context(self._copy_beside(system, setup)) if setup.companion else ""
+
+    def _copy_beside(self, system: System, setup: Setup) -> Any:
+        return self.stores[setup.companion].copied(self._beside(system))
+
+    @contextmanager
+    def place(self, system: System, source: str, setup: Setup | None = None) -> Iterator[Place]:
+        """A system on a copy of its store."""
+        companion = self._companion(system, setup or system.serves)
+        with self.store.copied(source) as address, companion as database:
+            yield Place(system, address, database)
+
+    # -- measurements ------------------------------------------------------------------------------------------------
+
+    def measures(self) -> list[Measure]:
+        """What is repeated in every round. What becomes a ratio stands close together."""
+        return [one for one in self._measures() if one.what.startswith(self.scale.what)]
+
+    def _measures(self) -> Iterator[Measure]:
+        for system in self.systems:
+            yield from self._drains(system)
+        for how, what in (("single", "enqueue"), ("many", "enqueue_many")):
+            for system in self.systems:
+                if how == "single" or system.has_many:
+                    yield self._measure(system, what, self.enqueue, how)
+        for system in self.systems:
+            if not is_raw(system):
+                yield self._measure(system, "latency", self.latency, self.scale.spaced)
+            if is_ours(system):
+                yield self._measure(system, "latency, asleep", self.latency, self.scale.idle, "spaced", 0.25)
+                yield self._measure(system, "latency, half load", self.latency, self.scale.single, "half")
+                yield self._measure(system, "memory of a child", self.child)
+            if is_ours(system) and isinstance(self.store, RedisServer):
+                yield self._measure(system, "waiting job", self.waiting_job)
+
+    def _drains(self, system: System) -> Iterator[Measure]:
+        for setup in system.setups:
+            yield self._measure(system, f"drain, {setup.title}", self.drain, setup, self.filled(system))
+        if is_ours(system):
+            one = system.setups[0]
+            yield self._measure(system, "drain, delayed jobs", self.drain, one, self.delayed(system))
+            if isinstance(self.store, Database):
+                yield self._measure(system, "drain, old rows", self.drain, one, self.past(system))
+
+    def _measure(self, system: System, what: str, function: Callable[..., Figures], *arguments: Any) -> Measure:
+        return Measure(system.name, what, lambda: function(system, *arguments))
+
+    def drain(self, system: System, setup: Setup, source: str) -> Figures:
+        jobs = self.scale.drained_by(system)
+        with self.place(system, source, setup) as place, directory() as record:
+            before = self.recorded(place)
+            self.run_all(place, place.workers(setup, record=record))
+            figures = drained(records(record), jobs)
+            if system.done and (found := self.recorded(place) - before) != jobs:
+                raise Failed(f"{system}: {found} jobs are recorded as done, not {jobs}")
+        if system.ends_by_itself:
+            return figures
+        return figures | {"per_second": figures["starts_per_second"]}
+
+    def run_all(self, place: Place, crew: list[Running]) -> None:
+        if place.system.ends_by_itself:
+            for running in crew:
+                running.output()
+        else:
+            with alive(crew):
+                self.wait(place, crew)
+
+    def recorded(self, place: Place) -> int:
+        """How many jobs the system has written down as done, if it does that here."""
+        return self.store.rows(place.address, place.system.done)[0][0] if place.system.done else 0
+
+    def wait(self, place: Place, crew: list[Running]) -> None:
+        """Until nothing waits or runs, and a moment longer: not every system says what it runs."""
+        deadline = time.monotonic() + TIMEOUT
+        while self.store.rows(place.address, place.system.left):
+            if ended := [one for one in crew if one.process.poll() is not None]:
+                raise Failed(f"{place.system}: a worker ended: {ended[0].output()}")
+            if time.monotonic() > deadline:
+                raise Failed(f"{place.system} has not run everything after {TIMEOUT:.0f} s")
+            time.sleep(LOOK_SECONDS)
+        time.sleep(4 * LOOK_SECONDS)
+
+    def enqueue(self, system: System, how: str) -> Figures:
+        jobs = self.scale.single if how == "single" else self.scale.jobs
+        with self.place(system, self.empty(system)) as place:
+            answer = place.produce(how, jobs, "--warm-up", str(WARM_UP))
+        return {"per_second": answer["jobs"] / answer["seconds"]}
+
+    def latency(self, system: System, jobs: int, how: str = "spaced", gap: float = 0.05) -> Figures:
+        """Of a worker that is known to be there and idle; and what it needs in memory then."""
+        with self.place(system, self.empty(system)) as place, directory() as record:
+            place.produce("single", 1)  # its moment is 0, which does not count
+            workers = place.workers(system.serves, record=record)
+            with alive(workers):
+                self.wait(place, workers)
+                time.sleep(WARM_SECONDS)  # the others of its processes start too
+                place.produce(how, jobs, "--gap", str(gap))
+                self.wait(place, workers)
+                held = memory.of_all(worker.process.pid for worker in workers)
+            return waited(records(record), jobs) | held
+
+    def child(self, system: System) -> Figures:
+        """A child of ours after a few hundred jobs, and how much of it is more than a process of Django needs."""
+        setup = Setup("", 1, ("--processes", "1"), system.serves.companion, system.serves.environment)
+        with self.place(system, self.empty(system)) as place:
+            bare = json.loads(Place(DJANGO(system.store), place.address, place.database).start("baseline").output())
+            place.produce("many", self.scale.single)
+            parents = place.workers(setup)
+            with alive(parents):
+                self.wait(place, parents)
+                _, *children = memory.family(parents[0].process.pid)
+                held = max(memory.resident(one) for one in children)  # the other one only tells that they live
+        return {"more_mb": (held - bare["kib"]) / 1_024, "child_mb": held / 1_024, "django_mb": bare["kib"] / 1_024}
+
+    def waiting_job(self, system: System) -> Figures:
+        """What the server needs more with these jobs than without, for each of them."""
+        with self.place(system, self.empty(system)) as place:
+            before = self.store.used_memory()
+            place.produce("sized", self.scale.sized)
+            self.store.tidy("")  # what waited for the disk does not count
+            return {"bytes": (self.store.used_memory() - before) / self.scale.sized}
+
+
+def safe(system: System) -> str:
+    return system.name.replace("-", "_")
+
+
+def is_ours(system: System) -> bool:
+    return system.name == "ours"
+
+
+def is_raw(system: System) -> bool:
+    return system.name == "raw"
+
+
 @contextmanager
-def copied(store: Store, source: str) -> Iterator[str]:
-    name = f"bench_copy_{next(_numbers)}"
-    try:
-        yield store.copy(source, name)
-    finally:
-        store.drop(name)
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
-# databases every measurement starts from
-
-
-def empty(system: System) -> str:
-    return f"bench_{system.module}_empty"
-
-
-def filled(system: System) -> str:
-    return f"bench_{system.module}_filled"
-
-
-PAST = "bench_past"
-
-
-def prepare(store: Store, names: list[str], scale: Scale) -> None:
-    """Make and fill the databases that are copied later. The raw loops use ours."""
-    for system in [SYSTEMS[name] for name in names if name in SYSTEMS] + ([OURS] if "ours" not in names else []):
-        manage(system, store.create(empty(system)), "migrate", "-v", "0").output()
-        store.tidy(empty(system))
-        database = store.copy(empty(system), filled(system))
-        how = "many" if system is OURS else "single"
-        produce(system, database, how, scale.drained_by(system))
-        store.tidy(filled(system))
-    if "ours" in names:
-        store.copy(filled(OURS), PAST)
-        store.run(PAST, store.past_jobs(scale.past))
-        store.tidy(PAST)
-
-
-# measurements
-
-
-def enqueue(store: Store, system: System, how: str, jobs: int) -> Figures:
-    with copied(store, empty(system)) as database:
-        answer = produce(system, database, how, jobs, "--warm-up", str(WARM_UP))
-    return {"per_second": answer["jobs"] / answer["seconds"]}
-
-
-def drain(store: Store, system: System, workers: int, jobs: int, source: str) -> Figures:
-    with copied(store, source) as database, tempfile.TemporaryDirectory() as directory:
-        record = Path(directory)
-        for running in [manage(system, database, *command, record=record) for command in system.drains(workers)]:
-            running.output()
-        return drained(records(record), jobs)
+def records(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in place.glob("*.json")]
 
 
 def drained(found: list[dict[str, Any]], jobs: int) -> Figures:
@@ -120,18 +283,6 @@ def drained(found: list[dict[str, Any]], jobs: int) -> Figures:
     }
 
 
-def records(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in directory.glob("*.json")]
-
-
-def latency(store: Store, system: System, jobs: int, gap: float) -> Figures:
-    with copied(store, empty(system)) as database, tempfile.TemporaryDirectory() as directory:
-        record = Path(directory)
-        with alive([manage(system, database, *system.serve, record=record)]):
-            produce(system, database, "spaced", jobs, "--gap", str(gap))
-        return waited(records(record), jobs)
-
-
 def waited(found: list[dict[str, Any]], jobs: int) -> Figures:
     """From the call of enqueue to the first line of the job."""
     pairs = [pair for one in found for pair in zip(one["started"], one["sent"], strict=True)]
@@ -139,112 +290,3 @@ def waited(found: list[dict[str, Any]], jobs: int) -> Figures:
     if len(waits) != jobs:
         raise Failed(f"{len(waits)} jobs ran, not {jobs}")
     return {f"p{share}": waits[min(jobs - 1, jobs * share // 100)] for share in (50, 95, 99)}
-
-
-def raw(store: Store) -> Figures:
-    with copied(store, filled(OURS)) as database:
-        answer = program(RAW[store.name], database)
-    return {"per_second": answer["jobs"] / answer["seconds"], "cpu_us": answer["cpu_s"] / answer["jobs"] * 1e6}
-
-
-def measures(store: Store, names: list[str], scale: Scale) -> list[Measure]:
-    """Everything that is repeated in every round. What becomes a ratio stands close together."""
-    systems = [SYSTEMS[name] for name in names if name in SYSTEMS]
-    found: list[Measure] = []
-
-    def add(system: str, what: str, function: Callable[..., Figures], *arguments: Any) -> None:
-        found.append(Measure(system, what, lambda: function(store, *arguments)))
-
-    if "raw" in names:
-        add("raw", "drain", raw)
-    for system in systems:
-        for workers in system.drain_workers:
-            what = "drain, 1 worker" if workers == 1 else f"drain, {workers} workers"
-            add(system.name, what, drain, system, workers, scale.drained_by(system), filled(system))
-        if system is OURS:
-            add("ours", "drain, old rows", drain, OURS, 1, scale.jobs, PAST)
-    for system in systems:
-        add(system.name, "enqueue", enqueue, system, "single", scale.single)
-        if system is OURS:
-            add("ours", "enqueue_many", enqueue, OURS, "many", scale.jobs)
-    for system in systems:
-        add(system.name, "latency", latency, system, scale.spaced, 0.05)
-        if system is OURS:
-            add("ours", "latency, asleep", latency, OURS, scale.idle, 0.25)
-    return found
-
-
-@dataclass(frozen=True)
-class DatabaseBench:
-    """Everything that is measured on one database."""
-
-    store: Store
-    names: list[str]
-    scale: Scale
-
-    @property
-    def name(self) -> str:
-        return self.store.name
-
-    @property
-    def version(self) -> str:
-        return self.store.version
-
-    @property
-    def durability(self) -> str:
-        return self.store.durability
-
-    def prepare(self) -> None:
-        prepare(self.store, self.names, self.scale)
-
-    def measures(self) -> list[Measure]:
-        return measures(self.store, self.names, self.scale)
-
-    def counted(self) -> dict[str, dict[str, Figures]]:
-        return counted(self.store, self.names, self.scale) if isinstance(self.store, Postgres) else {}
-
-
-# counted work: it is the same on a busy machine
-
-
-def counted(store: Postgres, names: list[str], scale: Scale) -> dict[str, dict[str, Figures]]:
-    """Bytes of WAL and round trips per job on PostgreSQL, each in a run of its own that nobody times."""
-    store.set_full_page_writes(False)
-    try:
-        counted_here = [name for name in names if name in SYSTEMS or name == "raw"]  # not the peers on Redis
-        return {name: dict(_counted(store, name, scale)) for name in counted_here}
-    finally:
-        store.set_full_page_writes(True)
-
-
-def _counted(store: Postgres, name: str, scale: Scale) -> Iterator[tuple[str, Figures]]:
-    if name == "raw":
-        raw_drain = partial(program, RAW["postgres"])
-        yield "drain", _count(store, filled(OURS), scale.jobs, lambda db, to: raw_drain(db, trace=to))
-        return
-    system, drained_jobs = SYSTEMS[name], scale.drained_by(SYSTEMS[name])
-
-    def single(db: str, to: Path) -> None:
-        produce(system, db, "single", scale.single, trace=to)
-
-    def many(db: str, to: Path) -> None:
-        produce(system, db, "many", scale.jobs, trace=to)
-
-    def drain(db: str, to: Path) -> None:
-        manage(system, db, *system.drain, trace=to).output()
-
-    yield "enqueue", _count(store, empty(system), scale.single, single)
-    yield "drain", _count(store, filled(system), drained_jobs, drain)
-    if system is OURS:
-        yield "enqueue_many", _count(store, empty(system), scale.jobs, many)
-        yield "drain, old rows", _count(store, PAST, scale.jobs, drain)
-
-
-def _count(store: Postgres, source: str, jobs: int, work: Callable[[str, Path], Any]) -> Figures:
-    with copied(store, source) as database, tempfile.TemporaryDirectory() as directory:
-        before = store.wal_position()
-        work(database, Path(directory))
-        return {
-            "wal_bytes": (store.wal_position() - before) / jobs,
-            "round_trips": trace.round_trips(Path(directory)) / jobs,
-        }

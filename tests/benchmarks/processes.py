@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.systems import System
+from tests.benchmarks.environments import ROOT, python_of
+from tests.benchmarks.systems.base import Setup, System, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 120.0
 
 
@@ -25,10 +25,10 @@ class Failed(Exception):
 class Running:
     """A child process, its output kept for the case that it fails."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(self, python: Path, command: Sequence[str], environment: dict[str, str]) -> None:
         self.command = command
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", *command],
+            [str(python), "-W", "ignore", "-m", "tests.benchmarks.program", *command],
             cwd=ROOT,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
@@ -49,30 +49,29 @@ class Running:
         return out
 
 
-def start(
-    module: str, *arguments: str, redis: str = "", record: Path | None = None, trace: Path | None = None, **env: str
-) -> Running:
-    """Run a module. `record` and `trace`: where it writes its starts, and its messages to the store."""
-    told = {"BENCH_REDIS": redis, "BENCH_RECORD": str(record or ""), "BENCH_TRACE": str(trace or "")}
-    return Running(["-m", module, *arguments], env | {name: value for name, value in told.items() if value})
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A system and where its jobs are: its processes are started here."""
 
+    system: System
+    address: str
+    database: str = ""
 
-def program(module: str, *arguments: str, **where: Any) -> dict[str, Any]:
-    """Run a module that prints one line of JSON."""
-    return json.loads(start(module, *arguments, **where).output())
+    def start(self, *arguments: str, record: Path | None = None, trace: Path | None = None, **more: str) -> Running:
+        """`record` and `trace`: where it writes its starts, and its messages to the store."""
+        told = {"BENCH_RECORD": str(record or ""), "BENCH_TRACE": str(trace or ""), **more}
+        python = python_of(self.system.name, self.system.packages)
+        return Running(python, arguments, environment(self.system, self.address, self.database) | told)
 
+    def workers(self, setup: Setup, **where: Any) -> list[Running]:
+        one = ("work", *setup.options)
+        return [self.start(*one, **where, **dict(setup.environment)) for _ in range(setup.workers)]
 
-def manage(system: System, database: str, *arguments: str, **where: Any) -> Running:
-    env = {
-        "DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings",
-        "BENCH_SYSTEM": system.name,
-        "BENCH_DATABASE": database,
-    }
-    return start("django", *arguments, **env, **where)
+    def prepare(self) -> None:
+        self.start("prepare").output()
 
-
-def produce(system: System, database: str, how: str, jobs: int, *options: str, **where: Any) -> dict[str, Any]:
-    return json.loads(manage(system, database, "bench_produce", how, str(jobs), *options, **where).output())
+    def produce(self, how: str, jobs: int, *options: str, **where: Any) -> dict[str, Any]:
+        return json.loads(self.start(how, str(jobs), *options, **where).output())
 
 
 @contextmanager

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
 from tests.benchmarks.goals import Verdict, verdicts
 
+Figures = dict[str, list[float]]
+
 
 def report(results: dict[str, Any]) -> str:
     """All of it. `results` is what the JSON file holds."""
-    parts = [machine(results), goals(results)]
+    parts = [machine(results), missing(results), goals(results)]
     for store in results["stores"].values():
-        parts += [f"### {store['version']}", f"Durability: {store['durability']}.", speeds(store), latencies(store)]
-        parts.append(sizes(store))
-        if store["counted"]:
-            parts.append(counted(store))
+        parts += [f"### {store['version']}", f"Durability: {store['durability']}.", promises(store), speeds(store)]
+        parts += [latencies(store), ideals(store), memory(store), sizes(store), counted(store)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -29,53 +29,89 @@ def machine(results: dict[str, Any]) -> str:
     )
 
 
+def missing(results: dict[str, Any]) -> str:
+    """Nothing is passed over: what could not be installed, and what did not work."""
+    found = results["machine"]
+    lines = [f"Not measured: {why}." for why in found.get("missing", {}).values()]
+    lines += [f"Failed: {what}: {why.splitlines()[-1]}." for what, why in found.get("broken", {}).items()]
+    return "\n\n".join(lines)
+
+
 def goals(results: dict[str, Any]) -> str:
-    judged = [one for name, store in results["stores"].items() for one in verdicts(name, store["rounds"])]
-    return table(("store", "goal", "wanted", "measured", ""), map(_goal, judged)) if judged else ""
+    return table(("store", "goal", "wanted", "measured", ""), map(_goal, verdicts(results["stores"])))
 
 
 def _goal(one: Verdict) -> Sequence[str]:
-    sign = "≤" if one.at_most else "≥"
-    return (one.store, one.what, f"{sign} {one.goal:g}", spread(one.values, 2), "met" if one.is_met else "NOT MET")
+    wanted = f"{'≤' if one.at_most else '≥'} {one.goal:,g}"
+    if not one.values:
+        return (one.store, one.what, wanted, "", "not measured")
+    return (one.store, one.what, wanted, spread(one.values, 2), "met" if one.is_met else "NOT MET")
+
+
+def promises(store: dict[str, Any]) -> str:
+    return table(("system", "a job whose worker is killed"), store.get("promises", {}).items())
+
+
+def having(store: dict[str, Any], figure: str) -> Iterator[tuple[str, str, Figures]]:
+    """system, what, figures: of the measurements that give this one."""
+    for system, whats in store["rounds"].items():
+        for what, figures in whats.items():
+            if figure in figures:
+                yield system, what, figures
 
 
 def speeds(store: dict[str, Any]) -> str:
     rows = [
         (system, what, spread(figures["per_second"]), spread(figures["cpu_us"]) if "cpu_us" in figures else "")
-        for system, whats in store["rounds"].items()
-        for what, figures in whats.items()
-        if "per_second" in figures
+        for system, what, figures in having(store, "per_second")
     ]
-    return table(("system", "what", "jobs/s", "CPU of the process, µs/job"), rows)
+    return table(("system", "what", "jobs/s", "CPU of the processes, µs/job"), rows)
 
 
 def latencies(store: dict[str, Any]) -> str:
     rows = [
         (system, what, *(spread(figures[share], 1) for share in ("p50", "p95", "p99")))
-        for system, whats in store["rounds"].items()
-        for what, figures in whats.items()
-        if "p95" in figures
+        for system, what, figures in having(store, "p95")
     ]
     return table(("system", "what", "p50 ms", "p95 ms", "p99 ms"), rows)
 
 
-def sizes(store: dict[str, Any]) -> str:
+def ideals(store: dict[str, Any]) -> str:
+    rows = [(system, what, spread(figures["of_ideal"], 2)) for system, what, figures in having(store, "of_ideal")]
+    return table(("system", "what", "of the ideal"), rows)
+
+
+def memory(store: dict[str, Any]) -> str:
     rows = [
-        (system, what, spread(figures["bytes"]))
-        for system, whats in store["rounds"].items()
-        for what, figures in whats.items()
-        if "bytes" in figures
+        (system, spread(figures["processes"]), spread(figures["rss_mb"]), spread(figures["pss_mb"]))
+        for system, what, figures in having(store, "rss_mb")
+        if what == "latency"
     ]
+    children = [
+        (system, spread(figures["child_mb"]), spread(figures["django_mb"]), spread(figures["more_mb"], 1))
+        for system, _, figures in having(store, "more_mb")
+    ]
+    of_workers = table(("system", "processes, idle", "memory, MB", "shared pages once, MB"), rows)
+    of_children = table(("system", "a child, MB", "a Django process, MB", "more, MB"), children)
+    return "\n\n".join(part for part in (of_workers, of_children) if part)
+
+
+def sizes(store: dict[str, Any]) -> str:
+    rows = [(system, what, spread(figures["bytes"])) for system, what, figures in having(store, "bytes")]
     return table(("system", "what", "bytes"), rows)
 
 
 def counted(store: dict[str, Any]) -> str:
-    found = [(system, what, figures) for system, whats in store["counted"].items() for what, figures in whats.items()]
-    trips = [(system, what, f"{figures['round_trips']:.3f}") for system, what, figures in found]
-    if any("wal_bytes" not in figures for *_, figures in found):
-        return table(("system", "what", "round trips/job"), trips)
-    written = [f"{figures['wal_bytes']:,.0f}" for *_, figures in found]
-    rows = [(*row[:2], size, row[2]) for row, size in zip(trips, written, strict=True)]
+    rows = [
+        (
+            system,
+            what,
+            f"{figures['wal_bytes']:,.0f}" if "wal_bytes" in figures else "",
+            f"{figures['round_trips']:.3f}" if "round_trips" in figures else "",
+        )
+        for system, whats in store["counted"].items()
+        for what, figures in whats.items()
+    ]
     return table(("system", "what", "WAL bytes/job", "round trips/job"), rows)
 
 

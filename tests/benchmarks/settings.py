@@ -1,26 +1,25 @@
-"""Settings of every process that is measured: one system and its database, named by the environment."""
+"""Settings of every process of a Django app that is measured: the environment names the system and its database."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import django
 
-from tests.benchmarks.systems import OURS_ON_REDIS, SYSTEMS
+from tests.benchmarks.systems import of_this_process
+
+SYSTEM = of_this_process()
 
 SECRET_KEY = "not a secret, these are benchmarks"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-
-SYSTEM = {one.name: one for one in (*SYSTEMS.values(), *OURS_ON_REDIS.values())}[os.environ["BENCH_SYSTEM"]]
 INSTALLED_APPS = [*(["django_tasks"] if django.VERSION < (6,) else []), *SYSTEM.apps, "tests.benchmarks"]
-TASKS = {"default": {"BACKEND": SYSTEM.backend, "QUEUES": ["default"], "OPTIONS": SYSTEM.options}}
 
-# Django logs two lines per job at INFO. Off for every system: this compares queues, not log handlers.
-LOGGING = {"version": 1, "loggers": {name: {"level": "WARNING"} for name in ("django.tasks", "django_tasks")}}
+# Django logs two lines per job at INFO, and others do so, too. Off for all: this compares queues, not log handlers.
+QUIET = ("django.tasks", "django_tasks", "django_ox", "dj_queue", "django-q")
+LOGGING = {"version": 1, "loggers": {name: {"level": "WARNING"} for name in QUIET}}
 
 
 def sqlite(file: str) -> dict[str, Any]:
@@ -35,21 +34,37 @@ def sqlite(file: str) -> dict[str, Any]:
     }
 
 
-def postgres(url: str) -> dict[str, Any]:
-    """`?host=` is a socket directory, as in libpq."""
+def server(url: str) -> dict[str, Any]:
+    """`?host=` is a socket directory, as in libpq; `?unix_socket=` the socket of MariaDB."""
     parts = urlsplit(url)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     return {
-        "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),
         "USER": parts.username or "",
         "PASSWORD": parts.password or "",
-        "HOST": parse_qs(parts.query).get("host", [parts.hostname or ""])[0],
+        "HOST": query.get("host") or query.get("unix_socket") or parts.hostname or "",
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": None,
     }
 
 
-DATABASE = os.environ["BENCH_DATABASE"]
-DATABASES = {"default": sqlite(DATABASE) if DATABASE.startswith("/") else postgres(DATABASE)}
-if url := os.environ.get("BENCH_REDIS"):
-    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}}
+def mariadb(url: str) -> dict[str, Any]:
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    options = {"charset": "utf8mb4", "isolation_level": "read committed"}
+    return {"ENGINE": "django.db.backends.mysql", **server(url), "OPTIONS": options}
+
+
+def database(address: str) -> dict[str, Any]:
+    if address.startswith("/"):
+        return sqlite(address)
+    if address.startswith("mysql"):
+        return mariadb(address)
+    return {"ENGINE": "django.db.backends.postgresql", **server(address)}
+
+
+DATABASES = {"default": database(SYSTEM.database)}
+if SYSTEM.store == "redis":
+    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": SYSTEM.address}}
+globals().update(SYSTEM.settings())

@@ -1,15 +1,20 @@
-"""Databases for measurements: made once, filled once, copied for every measurement, so that each starts the same."""
+"""Stores for measurements: made once, filled once, copied for every measurement, so that each starts the same."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+import pymysql
 
 PAST_JOBS = """
 INSERT INTO jobqueue_job_history
@@ -20,6 +25,7 @@ SELECT {id}, 1, 1, 'default', 'tests.benchmarks.tasks.noop', '{{"args":[1],"kwar
 FROM {numbers}
 """
 """Finished rows as a day of work leaves them: ids and times grow together."""
+_numbers = itertools.count()
 
 
 class Store(ABC):
@@ -39,18 +45,33 @@ class Store(ABC):
     def drop(self, name: str) -> None: ...
 
     @abstractmethod
-    def run(self, name: str, sql: str) -> None: ...
+    def rows(self, address: str, what: str) -> list[Any]:
+        """The answer to SQL; to names of keys on Redis, those that are there."""
 
     @abstractmethod
     def tidy(self, name: str) -> None:
         """Statistics for the planner, as autovacuum would have made them; nobody may be connected afterwards."""
+
+    @contextmanager
+    def copied(self, source: str) -> Iterator[str]:
+        """A copy that is gone afterwards; its address."""
+        name = f"bench_copy_{next(_numbers)}"
+        try:
+            yield self.copy(source, name)
+        finally:
+            self.drop(name)
+
+
+class Database(Store):
+    @abstractmethod
+    def run(self, name: str, sql: str) -> None: ...
 
     @abstractmethod
     def past_jobs(self, count: int) -> str:
         """SQL that writes `count` finished rows into our history."""
 
 
-class Postgres(Store):
+class Postgres(Database):
     name, title = "postgres", "PostgreSQL"
     durability = "fsync on, synchronous_commit on, full_page_writes on: a commit that returned is on the disk"
 
@@ -87,6 +108,10 @@ class Postgres(Store):
         with psycopg.connect(self.address(name), autocommit=True) as connection:
             connection.execute(sql)
 
+    def rows(self, address: str, what: str) -> list[Any]:
+        with psycopg.connect(address, autocommit=True) as connection:
+            return connection.execute(what).fetchall()
+
     def tidy(self, name: str) -> None:
         self.run(name, "VACUUM ANALYZE")
 
@@ -110,7 +135,7 @@ class Postgres(Store):
         self.admin.execute("CHECKPOINT")
 
 
-class SQLite(Store):
+class SQLite(Database):
     name, title = "sqlite", "SQLite"
     durability = "WAL, synchronous NORMAL: the last commits may be lost with the power, never the database"
 
@@ -122,6 +147,7 @@ class SQLite(Store):
         return self.directory / f"{name}.sqlite3"
 
     def create(self, name: str) -> str:
+        self.file(name).touch()
         return str(self.file(name))
 
     def copy(self, source: str, name: str) -> str:
@@ -139,6 +165,13 @@ class SQLite(Store):
         connection.execute(sql)
         connection.close()
 
+    def rows(self, address: str, what: str) -> list[Any]:
+        connection = sqlite3.connect(address, timeout=30)
+        try:
+            return connection.execute(what).fetchall()
+        finally:
+            connection.close()
+
     def tidy(self, name: str) -> None:
         self.run(name, "ANALYZE")
         self.run(name, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -149,4 +182,63 @@ class SQLite(Store):
             id="'0190' || printf('%08x', n) || '70008000000000000000'",
             moment=f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day', '+' || (n * {86_400 / count}) || ' seconds')",
             numbers=f"({numbers})",
+        )
+
+
+class MariaDB(Database):
+    name, title = "mariadb", "MariaDB"
+    durability = "innodb_flush_log_at_trx_commit 1, doublewrite on: a commit that returned is on the disk"
+
+    def __init__(self, server: dict[str, str]) -> None:
+        self.url, self.version = server["url"], server["version"]
+        self.admin = self._connect("")
+        setting = self._ask(self.admin, "SELECT @@innodb_flush_log_at_trx_commit, @@innodb_doublewrite")[0]
+        assert [str(one) for one in setting] in (["1", "1"], ["1", "ON"]), setting
+
+    def _connect(self, name: str) -> pymysql.Connection:
+        socket = parse_qs(urlsplit(self.url).query)["unix_socket"][0]
+        return pymysql.connect(unix_socket=socket, user="root", database=name or None, autocommit=True)
+
+    def _ask(self, connection: pymysql.Connection, sql: str) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    def create(self, name: str) -> str:
+        self._ask(self.admin, f"CREATE DATABASE {name}")
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def copy(self, source: str, name: str) -> str:
+        """Table by table: there is no template here. Foreign keys stay behind; our live tables have none."""
+        address = self.create(name)
+        for (table,) in self._ask(self.admin, f"SHOW TABLES FROM {source}"):
+            self._ask(self.admin, f"CREATE TABLE {name}.{table} LIKE {source}.{table}")
+            self._ask(self.admin, f"INSERT INTO {name}.{table} SELECT * FROM {source}.{table}")
+        self.tidy(name)
+        return address
+
+    def drop(self, name: str) -> None:
+        self._ask(self.admin, f"DROP DATABASE IF EXISTS {name}")
+
+    def run(self, name: str, sql: str) -> None:
+        connection = self._connect(name)
+        self._ask(connection, sql)
+        connection.close()
+
+    def rows(self, address: str, what: str) -> list[Any]:
+        connection = self._connect(urlsplit(address).path.lstrip("/"))
+        try:
+            return self._ask(connection, what)
+        finally:
+            connection.close()
+
+    def tidy(self, name: str) -> None:
+        if tables := [f"{name}.{table}" for (table,) in self._ask(self.admin, f"SHOW TABLES FROM {name}")]:
+            self._ask(self.admin, f"ANALYZE TABLE {', '.join(tables)}")
+
+    def past_jobs(self, count: int) -> str:
+        return PAST_JOBS.format(
+            id="concat('0190', lpad(hex(seq), 8, '0'), '70008000000000000000')",
+            moment=f"now(6) - interval 1 day + interval (seq * {86_400 / count}) second",
+            numbers=f"seq_1_to_{count}",
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import time
 
-from django.db.backends.signals import connection_created
-
-from tests.benchmarks import recording, trace
+from tests.benchmarks import recording
 
 try:
     from django.tasks import task
@@ -24,12 +23,13 @@ def keep(text: str) -> None:
     """Waits in the line, for the sake of its size."""
 
 
-def trace_connection(connection: Any, **_: Any) -> None:
-    if connection.vendor == "postgresql":
-        trace.begin(connection.connection.pgconn)
+@task
+def pause(seconds: float) -> None:
+    recording.run(0)
+    time.sleep(seconds)
 
 
-def install() -> None:
-    recording.install()
-    if trace.directory():
-        connection_created.connect(trace_connection)
+@task
+async def pause_async(seconds: float) -> None:
+    recording.run(0)
+    await asyncio.sleep(seconds)

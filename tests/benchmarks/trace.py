@@ -23,10 +23,17 @@ def begin(pgconn: Any) -> None:
     pgconn.trace(os.open(file, os.O_CREAT | os.O_WRONLY))  # libpq flushes it when the connection closes
 
 
+def begin_of_django(connection: Any, **_: Any) -> None:
+    if connection.vendor == "postgresql":
+        begin(connection.connection.pgconn)
+
+
 def count_redis() -> None:
     """Count what redis-py sends from now on: a command is one message, and so is a pipeline."""
-    from redis.connection import AbstractConnection
-
+    try:
+        from redis.connection import AbstractConnection
+    except ImportError:  # in the virtualenv of a system that has nothing to do with it
+        return
     send, sends = AbstractConnection.send_packed_command, itertools.count()
 
     def counted(self: Any, *arguments: Any, **options: Any) -> Any:

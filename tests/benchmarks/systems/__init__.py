@@ -1,13 +1,39 @@
-"""The systems that are compared, one adapter each. The raw loops next to them are programs, not systems."""
+"""The systems that are compared, one file each. Importing them imports none of the peers."""
 
 from __future__ import annotations
 
-from tests.benchmarks.systems.base import Peer, System
-from tests.benchmarks.systems.ours import OURS, OURS_ON_REDIS
-from tests.benchmarks.systems.peers import PEERS
-from tests.benchmarks.systems.tasks_db import TASKS_DB
+from collections.abc import Collection
 
-SYSTEMS = {system.name: system for system in (OURS, TASKS_DB)}
-"""On databases."""
+from tests.benchmarks import recording
+from tests.benchmarks.systems.base import System, here
+from tests.benchmarks.systems.celery import Celery
+from tests.benchmarks.systems.dramatiq import Dramatiq
+from tests.benchmarks.systems.huey import Huey
+from tests.benchmarks.systems.ours import JustDjango, Ours
+from tests.benchmarks.systems.raw_postgres import RawPostgres
+from tests.benchmarks.systems.raw_redis import RawRedis
+from tests.benchmarks.systems.raw_sqlite import RawSQLite
+from tests.benchmarks.systems.rq import RQ
+from tests.benchmarks.systems.tasks_db import TasksDB
 
-__all__ = ["OURS", "OURS_ON_REDIS", "PEERS", "SYSTEMS", "TASKS_DB", "Peer", "System"]
+PEERS = (TasksDB, Huey, Dramatiq, Celery, RQ)
+RAW = (RawPostgres, RawSQLite, RawRedis)
+KINDS = (Ours, *RAW, *PEERS)
+NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
+DJANGO = JustDjango
+"""Not a queue: what others are compared with in memory."""
+
+
+def on(store: str, names: Collection[str]) -> list[System]:
+    """Those of these names that work on this store."""
+    return [kind(store) for kind in KINDS if kind.name in names and store in kind.stores]
+
+
+def of_this_process() -> System:
+    return here((*KINDS, DJANGO))
+
+
+def open_here() -> None:
+    """For processes that a worker starts from nothing."""
+    recording.install()
+    of_this_process().open()

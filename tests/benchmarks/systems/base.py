@@ -1,61 +1,103 @@
-"""What the benchmark has to know of a system: how to start it, and when it is done."""
+"""What the benchmark has to know of a system. Every other file here is one system, and can be read by itself.
+
+An object of it lives twice: where the benchmark runs, which asks how to start the system and when it is done, and in
+processes of the system's own virtualenv, which are the only ones that call `prepare`, `open` and what comes after them.
+That is why a peer is imported in `open`: the benchmark itself has none of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+import os
+from dataclasses import dataclass
+from typing import Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One way to start the workers. A system may have several: the one that is best counts."""
+
+    title: str
+    workers: int = 1
+    """How many of them the benchmark starts."""
+    options: tuple[str, ...] = ()
+    """Given to `work`."""
+    companion: str = ""
+    """The database that belongs to it, for a Django app whose jobs are on Redis."""
+    environment: tuple[tuple[str, str], ...] = ()
+
+
 class System:
-    """One with a `django.tasks` backend."""
-
     name: str
-    module: str
-    """The package that must be installed."""
-    apps: tuple[str, ...]
-    backend: str
-    options: dict[str, str] = field(default_factory=dict)
-    drain: tuple[str, ...]
-    """`manage.py` arguments of a worker that ends when nothing is left."""
-    serve: tuple[str, ...]
-    """Of one that waits for jobs until it is told to stop."""
-    drain_workers: tuple[int, ...] = (1,)
-    """How many workers to try; the best counts."""
-    processes: str = ""
-    """The option by which one command starts several of them; without it, the command is started several times."""
-    share: float = 1.0
+    stores: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    """What its virtualenv holds; `peers.txt` has the versions. Nothing: it runs in ours."""
+    promise: str
+    """How often a job runs whose worker is killed in the middle of it."""
+    setups: tuple[Setup, ...]
+    serving: Setup | None = None
+    """What waits for jobs, when its latency is best with another setup than its drain."""
+    share = 1.0
     """Of the jobs to drain: a slow system gets fewer, so that a round ends."""
+    left: str
+    """What is there while a job waits or runs: on Redis the keys, on a database a query that gives a row."""
+    done = ""
+    """A query that counts the jobs that it has recorded as done. Peers on Redis, and huey, record none."""
+    ends_by_itself = False
+    """Its workers end when nothing is left; the others are told to, and timed from their first job to their last."""
+    has_many = False
+    """Whether it can enqueue many at once."""
+    filled_by = ""
+    """The system whose jobs it drains, when it is not itself."""
 
-    def drains(self, workers: int) -> list[tuple[str, ...]]:
-        """The commands that drain with so many workers."""
-        if self.processes and workers > 1:
-            return [(*self.drain, self.processes, str(workers))]
-        return [self.drain] * workers
+    def __init__(self, store: str, address: str = "", database: str = "") -> None:
+        self.store, self.address, self.database = store, address, database
 
-    @property
-    def is_installed(self) -> bool:
-        return find_spec(self.module) is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """One on Redis with an API of its own; its adapter is the module of its name beside this one."""
-
-    name: str
-    configuration: str
-    worker: tuple[str, ...]
-    """`python -m` and these start one worker, which works until SIGTERM."""
-    workers: int = 2
-    """How many of them are the best configuration."""
-    holds: tuple[str, ...]
-    """The Redis keys of what waits or runs: when all are empty, everything was run."""
-    share: float = 1.0
+    def __str__(self) -> str:
+        return f"{self.name} on {self.store}"
 
     @property
-    def is_installed(self) -> bool:
-        return find_spec(self.name) is not None
+    def serves(self) -> Setup:
+        return self.serving or self.setups[0]
 
-    @property
-    def program(self) -> str:
-        return f"tests.benchmarks.systems.{self.name}"
+    # -- in a process of its own -------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make its tables in an empty store."""
+
+    def open(self) -> None:
+        """Connect; what is below works afterwards. `recording.run` is the body of its job."""
+        raise NotImplementedError
+
+    def open_to_enqueue(self) -> None:
+        """The same on the producing side, where that is another connection."""
+        self.open()
+
+    def enqueue(self, sent_ns: int) -> Any:
+        raise NotImplementedError
+
+    def enqueue_many(self, jobs: int) -> None:
+        raise NotImplementedError
+
+    def work(self, *options: str) -> None:
+        """Until nothing is left, if it can (`ends_by_itself`), else until SIGTERM."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The producing side is done."""
+
+
+def environment(system: System, address: str, database: str) -> dict[str, str]:
+    """What `here` reads in the process that is started with it."""
+    return {
+        "BENCH_SYSTEM": system.name,
+        "BENCH_STORE": system.store,
+        "BENCH_ADDRESS": address,
+        "BENCH_DATABASE": database or address,
+    }
+
+
+def here(known: tuple[type[System], ...]) -> System:
+    """The system that this process belongs to."""
+    name, *where = (os.environ[f"BENCH_{what}"] for what in ("SYSTEM", "STORE", "ADDRESS", "DATABASE"))
+    kind = next(one for one in known if one.name == name and where[0] in one.stores)
+    return kind(*where)

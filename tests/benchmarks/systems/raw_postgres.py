@@ -1,23 +1,16 @@
-"""The limit on PostgreSQL: one connection claims 100 jobs and settles 100, history written. No framework, no job code.
-
-    python -m tests.benchmarks.systems.raw_postgres URL
+"""The limit on PostgreSQL: a connection claims jobs by the hundred and settles them, history written. No framework.
 
 The statements are the reference ones of the design, over our own tables. They are not the package's, on purpose: a
 limit that moved with what it limits would say nothing. Each is its own transaction, as it was when the goal was set.
+Enqueueing is one INSERT and its commit, into a table of two columns.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from uuid import uuid4
 
-import psycopg
-
-from tests.benchmarks import trace
-
-BATCH = 100
+from tests.benchmarks import recording, trace
+from tests.benchmarks.systems.base import Setup, System
 
 CLAIM = """
 WITH c AS MATERIALIZED (
@@ -54,19 +47,42 @@ FROM d RETURNING job_id
 """
 
 
-def drain(connection: psycopg.Connection) -> int:
-    worker, done = uuid4(), 0
-    while rows := connection.execute(CLAIM, ["default", BATCH, worker]).fetchall():
-        ids, leases = [row[0] for row in rows], [row[4] for row in rows]
-        settled = connection.execute(SETTLE, [ids, leases, [0] * len(rows), [""] * len(rows)]).fetchall()
-        assert len(settled) == len(rows)
-        done += len(rows)
-    return done
+TABLE = "CREATE TABLE raw_jobs (id uuid PRIMARY KEY, args text NOT NULL)"
+PUSH = "INSERT INTO raw_jobs (id, args) VALUES (%s, %s)"
+ARGS = '{"args":[0],"kwargs":{}}'
 
 
-if __name__ == "__main__":
-    with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-        trace.begin(connection.pgconn)
-        begun, cpu = time.perf_counter(), time.process_time()
-        jobs = drain(connection)
-        print(json.dumps({"jobs": jobs, "seconds": time.perf_counter() - begun, "cpu_s": time.process_time() - cpu}))
+class RawPostgres(System):
+    name, stores = "raw", ("postgres",)
+    promise = "nothing is run"
+    setups = (
+        Setup("1 connection", 1, ("100",)),
+        Setup("2 connections", 2, ("100",)),
+        Setup("2 connections, 300 at a time", 2, ("300",)),
+    )
+    filled_by = "ours"
+    left = "SELECT 1 FROM jobqueue_jobs LIMIT 1"
+    done = "SELECT count(*) FROM jobqueue_job_history"
+    ends_by_itself = True
+
+    def open(self) -> None:
+        import psycopg
+
+        self.connection = psycopg.connect(self.address, autocommit=True)
+        trace.begin(self.connection.pgconn)
+
+    def prepare(self) -> None:
+        self.open()
+        self.connection.execute(TABLE)
+
+    def enqueue(self, sent_ns: int) -> None:
+        self.connection.execute(PUSH, [uuid4(), ARGS])
+
+    def work(self, batch: str) -> None:
+        worker, claim = uuid4(), ["default", int(batch)]
+        while rows := self.connection.execute(CLAIM, [*claim, worker]).fetchall():
+            ids, leases = [row[0] for row in rows], [row[4] for row in rows]
+            for _ in rows:
+                recording.run(0)
+            settled = self.connection.execute(SETTLE, [ids, leases, [0] * len(rows), [""] * len(rows)]).fetchall()
+            assert len(settled) == len(rows)

@@ -1,17 +1,12 @@
-"""The limit on SQLite: the same loop with the standard library's sqlite3; each claim and each settlement one commit.
-
-python -m tests.benchmarks.systems.raw_sqlite FILE
-"""
+"""The limit on SQLite: the same loop with the standard library's sqlite3; each claim and each settlement one commit."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import sys
-import time
 from uuid import uuid4
 
-BATCH = 100
+from tests.benchmarks import recording
+from tests.benchmarks.systems.base import Setup, System
 
 CLAIM = """
 SELECT r.job_id, r.lease_no + 1, r.attempt + 1, r.queue, r.priority, r.seq, j.task, j.args
@@ -33,38 +28,51 @@ FROM jobqueue_job_locks k JOIN jobqueue_jobs j ON j.id = k.id WHERE k.id = ? AND
 """
 END_LEASE = "DELETE FROM jobqueue_job_locks WHERE id = ? AND lease_no = ?"
 END_JOB = "DELETE FROM jobqueue_jobs WHERE id = ?"
+BATCH = 100
+TABLE = "CREATE TABLE raw_jobs (id text PRIMARY KEY, args text NOT NULL)"
+PUSH = "INSERT INTO raw_jobs (id, args) VALUES (?, ?)"
+ARGS = '{"args":[0],"kwargs":{}}'
 
 
-def drain(connection: sqlite3.Connection) -> int:
-    worker, done = uuid4().hex, 0
-    while rows := claim(connection, worker):
-        settle(connection, [row[:2] for row in rows])
-        done += len(rows)
-    return done
+class RawSQLite(System):
+    name, stores = "raw", ("sqlite",)
+    promise = "nothing is run"
+    setups = (Setup("1 connection"),)
+    filled_by = "ours"
+    left = "SELECT 1 FROM jobqueue_jobs LIMIT 1"
+    done = "SELECT count(*) FROM jobqueue_job_history"
+    ends_by_itself = True
 
+    def open(self) -> None:
+        self.connection = sqlite3.connect(self.address, isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA synchronous=NORMAL")
 
-def claim(connection: sqlite3.Connection, worker: str) -> list[tuple]:
-    connection.execute("BEGIN IMMEDIATE")
-    rows = connection.execute(CLAIM, ["default", BATCH]).fetchall()
-    connection.executemany(LEASE, [(*row[:6], worker) for row in rows])
-    connection.executemany(LEAVE_LINE, [row[:1] for row in rows])
-    connection.execute("COMMIT")
-    return rows
+    def prepare(self) -> None:
+        self.open()
+        self.connection.execute(TABLE)
 
+    def enqueue(self, sent_ns: int) -> None:
+        self.connection.execute(PUSH, [uuid4().hex, ARGS])
 
-def settle(connection: sqlite3.Connection, leases: list[tuple]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(RECORD, leases)
-    connection.executemany(END_LEASE, leases)
-    connection.executemany(END_JOB, [lease[:1] for lease in leases])
-    connection.execute("COMMIT")
+    def work(self, *options: str) -> None:
+        worker = uuid4().hex
+        while rows := self.claim(worker):
+            for _ in rows:
+                recording.run(0)
+            self.settle([row[:2] for row in rows])
 
+    def claim(self, worker: str) -> list[tuple]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        rows = self.connection.execute(CLAIM, ["default", BATCH]).fetchall()
+        self.connection.executemany(LEASE, [(*row[:6], worker) for row in rows])
+        self.connection.executemany(LEAVE_LINE, [row[:1] for row in rows])
+        self.connection.execute("COMMIT")
+        return rows
 
-if __name__ == "__main__":
-    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    begun, cpu = time.perf_counter(), time.process_time()
-    jobs = drain(connection)
-    print(json.dumps({"jobs": jobs, "seconds": time.perf_counter() - begun, "cpu_s": time.process_time() - cpu}))
-    connection.close()
+    def settle(self, leases: list[tuple]) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.executemany(RECORD, leases)
+        self.connection.executemany(END_LEASE, leases)
+        self.connection.executemany(END_JOB, [lease[:1] for lease in leases])
+        self.connection.execute("COMMIT")

@@ -1,19 +1,21 @@
-"""The Redis server of the measurements: numbered databases, filled once, copied for every measurement."""
+"""The Redis server of the measurements. Its databases have numbers: each name gets one."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import redis
+
+from tests.benchmarks.stores import Store
 
 DATABASES = 64  # of the server, see tests/servers/redis.py
 CHUNK = 1_000
 
 
-class RedisServer:
+class RedisServer(Store):
+    name, title = "redis", "Redis"
     durability = (
         "append-only file, synced every second: the last second may be lost with the power. "
         "The file is rewritten between measurements, not during one"
@@ -21,39 +23,37 @@ class RedisServer:
 
     def __init__(self, server: dict[str, str]) -> None:
         self.url, self.version = server["url"], server["version"]
-        self._admin = self._client(0)
+        self._admin = redis.Redis.from_url(f"{self.url}?db=0")
         settings = self._admin.config_get("append*", "auto-aof*")
         assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "everysec"), settings
         self._admin.config_set("auto-aof-rewrite-percentage", 0)
-        self._kept = itertools.count(1)
-        self._scratch = DATABASES - 1
+        self._free = list(range(1, DATABASES))
+        self._numbers: dict[str, int] = {}
 
-    def _client(self, number: int) -> redis.Redis:
-        return redis.Redis.from_url(self.address(number))
+    def _address(self, name: str) -> str:
+        return f"{self.url}?db={self._numbers[name]}"
 
-    def address(self, number: int) -> str:
-        return f"{self.url}?db={number}"
+    def create(self, name: str) -> str:
+        self._numbers[name] = self._free.pop()
+        return self._address(name)
 
-    def keep(self) -> str:
-        """A database for the whole run; its address."""
-        return self.address(next(self._kept))
+    def copy(self, source: str, name: str) -> str:
+        address = self.create(name)
+        with redis.Redis.from_url(self._address(source)) as original:
+            copy_keys(original, self._numbers[name])
+        self.tidy(name)
+        return address
 
-    @contextmanager
-    def copied(self, source: str | None = None) -> Iterator[str]:
-        """A database with the keys of another one, or an empty one; gone afterwards."""
-        target = self._client(self._scratch)
-        target.flushdb()
-        if source:
-            with redis.Redis.from_url(source) as original:
-                copy_keys(original, self._scratch)
-        self.tidy()
-        try:
-            yield self.address(self._scratch)
-        finally:
-            target.flushdb()
-            target.close()
+    def drop(self, name: str) -> None:
+        with redis.Redis.from_url(self._address(name)) as client:
+            client.flushdb()
+        self._free.append(self._numbers.pop(name))
 
-    def tidy(self) -> None:
+    def rows(self, address: str, what: str) -> list[Any]:
+        with redis.Redis.from_url(address) as client:
+            return [key for key in what.split() if client.exists(key)]
+
+    def tidy(self, name: str) -> None:
         """Write the append-only file anew and wait for it, so that no measurement pays for the one before."""
         self._admin.bgrewriteaof()
         while any(self._admin.info("persistence")[name] for name in REWRITING):
@@ -73,8 +73,3 @@ def copy_keys(original: redis.Redis, number: int) -> None:
         for key in chunk:
             pipeline.copy(key, key, destination_db=number)
         pipeline.execute()
-
-
-def is_empty(address: str, keys: tuple[str, ...]) -> bool:
-    with redis.Redis.from_url(address) as client:
-        return not client.exists(*keys)
