@@ -12,13 +12,14 @@ from tests.benchmarks.systems.dramatiq import Dramatiq
 from tests.benchmarks.systems.huey import Huey
 from tests.benchmarks.systems.ours import JustDjango, Ours
 from tests.benchmarks.systems.pgqueuer import PgQueuer
+from tests.benchmarks.systems.procrastinate import Procrastinate
 from tests.benchmarks.systems.raw_postgres import RawPostgres
 from tests.benchmarks.systems.raw_redis import RawRedis
 from tests.benchmarks.systems.raw_sqlite import RawSQLite
 from tests.benchmarks.systems.rq import RQ
 from tests.benchmarks.systems.tasks_db import TasksDB
 
-PEERS = (PgQueuer, Chancy, TasksDB, Huey, Dramatiq, Celery, RQ)
+PEERS = (PgQueuer, Chancy, Procrastinate, TasksDB, Huey, Dramatiq, Celery, RQ)
 RAW = (RawPostgres, RawSQLite, RawRedis)
 KINDS = (Ours, *RAW, *PEERS)
 NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
