@@ -8,6 +8,7 @@ from tests.benchmarks import recording
 from tests.benchmarks.systems.base import System, here
 from tests.benchmarks.systems.celery import Celery
 from tests.benchmarks.systems.chancy import Chancy
+from tests.benchmarks.systems.dj_queue import DjQueue
 from tests.benchmarks.systems.django_ox import DjangoOx
 from tests.benchmarks.systems.dramatiq import Dramatiq
 from tests.benchmarks.systems.huey import Huey
@@ -20,7 +21,7 @@ from tests.benchmarks.systems.raw_sqlite import RawSQLite
 from tests.benchmarks.systems.rq import RQ
 from tests.benchmarks.systems.tasks_db import TasksDB
 
-PEERS = (PgQueuer, Chancy, Procrastinate, TasksDB, DjangoOx, Huey, Dramatiq, Celery, RQ)
+PEERS = (PgQueuer, Chancy, Procrastinate, TasksDB, DjangoOx, DjQueue, Huey, Dramatiq, Celery, RQ)
 RAW = (RawPostgres, RawSQLite, RawRedis)
 KINDS = (Ours, *RAW, *PEERS)
 NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
