@@ -10,6 +10,7 @@ from tests.benchmarks.systems.celery import Celery
 from tests.benchmarks.systems.chancy import Chancy
 from tests.benchmarks.systems.dj_queue import DjQueue
 from tests.benchmarks.systems.django_ox import DjangoOx
+from tests.benchmarks.systems.django_q2 import DjangoQ2
 from tests.benchmarks.systems.dramatiq import Dramatiq
 from tests.benchmarks.systems.huey import Huey
 from tests.benchmarks.systems.ours import JustDjango, Ours
@@ -21,7 +22,7 @@ from tests.benchmarks.systems.raw_sqlite import RawSQLite
 from tests.benchmarks.systems.rq import RQ
 from tests.benchmarks.systems.tasks_db import TasksDB
 
-PEERS = (PgQueuer, Chancy, Procrastinate, TasksDB, DjangoOx, DjQueue, Huey, Dramatiq, Celery, RQ)
+PEERS = (PgQueuer, Chancy, Procrastinate, TasksDB, DjangoOx, DjQueue, DjangoQ2, Huey, Dramatiq, Celery, RQ)
 RAW = (RawPostgres, RawSQLite, RawRedis)
 KINDS = (Ours, *RAW, *PEERS)
 NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
