@@ -15,7 +15,6 @@ demo_env := $(VENV)/.installed-demo
 demo_redis_env := $(VENV)/.installed-demo-redis
 test_env := $(VENV)/.installed-test
 dev_env  := $(VENV)/.installed-dev
-bench_env := $(VENV)/.installed-bench
 redis62 := $(VENV)/redis62/redis-server
 # the example shop's manage.py for STORE=database, redis or both, and what it needs
 shop_database := manage.py
@@ -26,7 +25,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench bench-quick machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +58,11 @@ migrations: $(test_env) ## fail when a model has changed and its migration was n
 	JOBQUEUE_TEST_SERVICES=none $(python) -W error -m django makemigrations --check --dry-run \
 		--settings tests.settings --pythonpath . django_jobqueue
 
-bench: $(bench_env) ## measure, next to its peers and bare SQL and Redis
+bench: $(test_env) ## measure, next to its peers and bare SQL and Redis; the peers get virtualenvs of their own (an hour)
 	$(python) -m tests.benchmarks $(ARGS)
+
+bench-quick: $(test_env) ## compare ourselves with the recorded ratios, and warn when one fell by 15 % (minutes)
+	$(python) -m tests.benchmarks --quick --systems ours,raw --what drain enqueue --compare $(ARGS)
 
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
 	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest $(LONG) -n 2 -s tests/queues/test_machine.py $(ARGS)
@@ -140,10 +142,6 @@ $(test_env): pyproject.toml | $(python) $(redis62)
 
 $(dev_env): pyproject.toml | $(python)
 	$(python) -m pip install --quiet --editable ".[all]" --group test --group lint --group type "$(DJANGO)"
-	@touch $@
-
-$(bench_env): pyproject.toml | $(python)
-	$(python) -m pip install --quiet --editable ".[all]" --group test --group bench "$(DJANGO)"
 	@touch $@
 
 # the oldest Redis, for the tests; without it they are skipped, or fail where JOBQUEUE_TEST_REQUIRE says so
