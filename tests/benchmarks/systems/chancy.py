@@ -19,6 +19,7 @@ class Chancy(System):
     name, stores, packages = "chancy", ("postgres",), ("chancy", "psycopg[binary]")
     promise = "at least once: what a dead worker had comes back after a minute"
     setups = (Setup("2 workers, 100 async jobs at a time", 2),)
+    serving = Setup("1 worker")
     share = 0.25
     left = "SELECT 1 FROM chancy_jobs WHERE state IN ('pending', 'running', 'retrying') LIMIT 1"
     done = "SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'"

@@ -15,6 +15,7 @@ class Procrastinate(System):
     name, stores, packages = "procrastinate", ("postgres",), ("procrastinate", "psycopg[binary]")
     promise = "once, or again when the application itself asks for stalled jobs"
     setups = (Setup("2 workers, 10 async jobs at a time", 2),)
+    serving = Setup("1 worker")
     share = 0.1
     left = "SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1"
     done = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
