@@ -1,6 +1,6 @@
-"""pgqueuer on PostgreSQL: two workers that take a hundred jobs at a time. Its default is ten, a quarter as fast.
+"""pgqueuer on PostgreSQL: two workers that take a hundred or three hundred jobs at a time, on uvloop as its command is.
 
-The fastest of five, on psycopg, which was as fast as asyncpg. Bulk enqueue is its own, by the thousand.
+Its default is ten, a quarter as fast. On psycopg, which was as fast as asyncpg. Bulk enqueue by the thousand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AT_ONCE = 1_000
 class PgQueuer(System):
     name, stores, packages = "pgqueuer", ("postgres",), ("pgqueuer", "psycopg[binary]")
     promise = "at least once: what a dead worker had is taken again after 30 s; a log of what was done, no arguments"
-    setups = (Setup("2 workers, 100 at a time", 2, ("100",)),)
+    setups = (Setup("2 workers, 100 at a time", 2, ("100",)), Setup("2 workers, 300 at a time", 2, ("300",)))
     serving = Setup("1 worker, 10 at a time", 1, ("10",))
     left = "SELECT 1 FROM pgqueuer LIMIT 1"
     done = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
@@ -53,7 +53,9 @@ class PgQueuer(System):
             self.queries.enqueue(["noop"] * count, [b"0"] * count, [0] * count)
 
     def work(self, at_once: str) -> None:
-        asyncio.run(self.run(int(at_once)))
+        import uvloop
+
+        uvloop.run(self.run(int(at_once)))
 
     async def run(self, at_once: int) -> None:
         import psycopg
