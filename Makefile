@@ -62,7 +62,7 @@ bench: $(test_env) ## measure, next to its peers and bare SQL and Redis; the pee
 	$(python) -m tests.benchmarks $(ARGS)
 
 bench-quick: $(test_env) ## compare ourselves with the recorded ratios, and warn when one fell by 15 % (minutes)
-	$(python) -m tests.benchmarks --quick --systems ours,raw --what drain enqueue --compare $(ARGS)
+	$(python) -m tests.benchmarks --quick --rounds 2 --systems ours,raw --what drain enqueue --compare $(ARGS)
 
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
 	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest $(LONG) -n 2 -s tests/queues/test_machine.py $(ARGS)

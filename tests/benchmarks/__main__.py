@@ -4,6 +4,7 @@ python -m tests.benchmarks                          all of it, an hour on two co
 python -m tests.benchmarks --stores redis           one store
 python -m tests.benchmarks --quick                  one small round, minutes: a look, not a result
 python -m tests.benchmarks --json results.json --write-docs
+python -m tests.benchmarks --read results.json --write-docs        later, from the file: nothing is measured
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--systems", type=among(NAMES), default=",".join(NAMES))
     parser.add_argument("--what", nargs="+", metavar="BEGIN", help="Only those whose names begin so.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every figure of every round.")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="Measure nothing: the results are in this file.")
     parser.add_argument("--write-docs", action="store_true", help=f"Renew the figures in {pages.PAGE}.")
     parser.add_argument("--quick", action="store_true", help="One small round.")
     parser.add_argument("--compare", action="store_true", help=f"With {watch.FILE.name}: warn when a ratio fell.")
@@ -80,12 +82,7 @@ def among(known: tuple[str, ...]) -> Any:
 
 def main() -> None:
     given = options()
-    scale = scale_of(given)
-    missing = install(given.systems)
-    names = [name for name in given.systems if name not in missing]
-    with opened(given.stores, names, scale) as (benches, directory):
-        results = measure(benches, scale, given.seconds)
-        results["machine"] |= {"sync_us": synced_write(directory), "missing": missing}
+    results = json.loads(given.read.read_text()) if given.read else run(given)
     print(watch.comparison(results) if given.compare else report.report(results))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -93,6 +90,14 @@ def main() -> None:
         watch.record(results)
     if given.write_docs:
         pages.write(results)
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    scale, missing = scale_of(given), install(given.systems)
+    names = [name for name in given.systems if name not in missing]
+    with opened(given.stores, names, scale) as (benches, directory):
+        results = measure(benches, scale, given.seconds)
+        return results | {"machine": results["machine"] | {"sync_us": synced_write(directory), "missing": missing}}
 
 
 def install(names: list[str]) -> dict[str, str]:
