@@ -65,7 +65,7 @@ def speeds(store: dict[str, Any]) -> str:
         (system, what, spread(figures["per_second"]), spread(figures["cpu_us"]) if "cpu_us" in figures else "")
         for system, what, figures in having(store, "per_second")
     ]
-    return table(("system", "what", "jobs/s", "CPU of the processes, µs/job"), rows)
+    return table(("system", "what", "jobs/s", "CPU of the processes that run jobs, µs/job"), rows)
 
 
 def latencies(store: dict[str, Any]) -> str:

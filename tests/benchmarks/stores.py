@@ -7,8 +7,9 @@ import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -45,8 +46,12 @@ class Store(ABC):
     def drop(self, name: str) -> None: ...
 
     @abstractmethod
+    def asking(self, address: str) -> AbstractContextManager[Callable[[str], list[Any]]]:
+        """One connection, on which SQL gives rows; on Redis, names of keys give those that are there."""
+
     def rows(self, address: str, what: str) -> list[Any]:
-        """The answer to SQL; to names of keys on Redis, those that are there."""
+        with self.asking(address) as ask:
+            return ask(what)
 
     @abstractmethod
     def tidy(self, name: str) -> None:
@@ -108,9 +113,10 @@ class Postgres(Database):
         with psycopg.connect(self.address(name), autocommit=True) as connection:
             connection.execute(sql)
 
-    def rows(self, address: str, what: str) -> list[Any]:
+    @contextmanager
+    def asking(self, address: str) -> Iterator[Callable[[str], list[Any]]]:
         with psycopg.connect(address, autocommit=True) as connection:
-            return connection.execute(what).fetchall()
+            yield lambda sql: connection.execute(sql).fetchall()
 
     def tidy(self, name: str) -> None:
         self.run(name, "VACUUM ANALYZE")
@@ -161,16 +167,13 @@ class SQLite(Database):
             Path(f"{self.file(name)}{end}").unlink(missing_ok=True)
 
     def run(self, name: str, sql: str) -> None:
-        connection = sqlite3.connect(self.file(name), isolation_level=None)
-        connection.execute(sql)
-        connection.close()
+        with closing(sqlite3.connect(self.file(name), isolation_level=None)) as connection:
+            connection.execute(sql)
 
-    def rows(self, address: str, what: str) -> list[Any]:
-        connection = sqlite3.connect(address, timeout=30)
-        try:
-            return connection.execute(what).fetchall()
-        finally:
-            connection.close()
+    @contextmanager
+    def asking(self, address: str) -> Iterator[Callable[[str], list[Any]]]:
+        with closing(sqlite3.connect(address, timeout=30)) as connection:
+            yield lambda sql: connection.execute(sql).fetchall()
 
     def tidy(self, name: str) -> None:
         self.run(name, "ANALYZE")
@@ -221,16 +224,13 @@ class MariaDB(Database):
         self._ask(self.admin, f"DROP DATABASE IF EXISTS {name}")
 
     def run(self, name: str, sql: str) -> None:
-        connection = self._connect(name)
-        self._ask(connection, sql)
-        connection.close()
+        with closing(self._connect(name)) as connection:
+            self._ask(connection, sql)
 
-    def rows(self, address: str, what: str) -> list[Any]:
-        connection = self._connect(urlsplit(address).path.lstrip("/"))
-        try:
-            return self._ask(connection, what)
-        finally:
-            connection.close()
+    @contextmanager
+    def asking(self, address: str) -> Iterator[Callable[[str], list[Any]]]:
+        with closing(self._connect(urlsplit(address).path.lstrip("/"))) as connection:
+            yield partial(self._ask, connection)
 
     def tidy(self, name: str) -> None:
         if tables := [f"{name}.{table}" for (table,) in self._ask(self.admin, f"SHOW TABLES FROM {name}")]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -49,9 +51,10 @@ class RedisServer(Store):
             client.flushdb()
         self._free.append(self._numbers.pop(name))
 
-    def rows(self, address: str, what: str) -> list[Any]:
+    @contextmanager
+    def asking(self, address: str) -> Iterator[Callable[[str], list[Any]]]:
         with redis.Redis.from_url(address) as client:
-            return [key for key in what.split() if client.exists(key)]
+            yield lambda keys: [key for key in keys.split() if client.exists(key)]
 
     def tidy(self, name: str) -> None:
         """Write the append-only file anew and wait for it, so that no measurement pays for the one before."""
