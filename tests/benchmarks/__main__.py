@@ -41,8 +41,10 @@ SERVERS = {"postgres": Postgres, "mariadb": MariaDB, "redis": RedisServer}
 STORES = ("sqlite", *SERVERS)
 Todo = tuple[dict[str, Any], Bench, Measure]
 """Where the figures of the store go, the store, and what is measured on it."""
-AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "sized")
-QUICK = Scale(rounds=1, jobs=10_000, single=500, spaced=40, idle=12, past=50_000, delayed=20_000, sized=20_000)
+AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "waiting", "sized")
+QUICK = Scale(
+    rounds=1, jobs=10_000, single=500, spaced=40, idle=12, past=50_000, delayed=20_000, waiting=50_000, sized=20_000
+)
 
 
 def options() -> argparse.Namespace:
@@ -51,6 +53,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help=f"Jobs of one drain (default: {Scale().jobs:,}).")
     parser.add_argument("--past", type=int, help=f"Old rows of one drain (default: {Scale().past:,}).")
     parser.add_argument("--delayed", type=int, help=f"Delayed jobs beside another (default: {Scale().delayed:,}).")
+    parser.add_argument("--waiting", type=int, help=f"Jobs of a long line (default: {Scale().waiting:,}).")
     parser.add_argument("--stores", type=among(STORES), default=",".join(STORES))
     parser.add_argument("--systems", type=among(NAMES), default=",".join(NAMES))
     parser.add_argument("--what", nargs="+", metavar="BEGIN", help="Only those whose names begin so.")
@@ -66,7 +69,8 @@ def options() -> argparse.Namespace:
 
 def scale_of(given: argparse.Namespace) -> Scale:
     scale = QUICK if given.quick else Scale()
-    amounts = {name: getattr(given, name) or getattr(scale, name) for name in ("rounds", "jobs", "past", "delayed")}
+    asked = ("rounds", "jobs", "past", "delayed", "waiting")
+    amounts = {name: getattr(given, name) or getattr(scale, name) for name in asked}
     return replace(scale, **amounts, what=tuple(given.what or scale.what), counts=not given.compare)
 
 

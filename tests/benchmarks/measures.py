@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Scale:
     idle: int = 40
     past: int = 500_000
     delayed: int = 100_000
+    waiting: int = 200_000
     sized: int = 100_000
     what: tuple[str, ...] = ("",)
     """How the names of what is measured begin."""
@@ -74,6 +75,9 @@ class Bench:
     def delayed(self, system: System) -> str:
         return f"bench_{safe(system)}_delayed"
 
+    def long(self, system: System) -> str:
+        return f"bench_{safe(system)}_long"
+
     def prepare(self) -> None:
         """Make and fill the stores that are copied later."""
         fillers = {one.filled_by for one in self.systems} - {"", *(one.name for one in self.systems)}
@@ -103,11 +107,13 @@ class Bench:
         self.store.tidy(self.filled(system))
 
     def _crowd(self, system: System) -> None:
-        """The same jobs where much else is: jobs for tomorrow, and those of the past."""
-        address = self.store.copy(self.filled(system), self.delayed(system))
-        with self._companion(system, system.setups[0]) as database:
-            Place(system, address, database).produce("delayed", self.scale.delayed)
-        self.store.tidy(self.delayed(system))
+        """The same jobs where much else is: jobs for tomorrow, a long line behind them, and those of the past."""
+        much = (("delayed", self.delayed(system), self.scale.delayed), ("many", self.long(system), self.scale.waiting))
+        for how, name, count in much:
+            address = self.store.copy(self.filled(system), name)
+            with self._companion(system, system.setups[0]) as database:
+                Place(system, address, database).produce(how, count)
+            self.store.tidy(name)
         if isinstance(self.store, Database):
             self.store.copy(self.filled(system), self.past(system))
             self.store.run(self.past(system), self.store.past_jobs(self.scale.past))
@@ -160,6 +166,8 @@ class Bench:
         if is_ours(system):
             one = system.setups[0]
             yield self._measure(system, "drain, delayed jobs", self.drain, one, self.delayed(system))
+            first = replace(one, options=("--processes", "0", "--max-jobs", str(self.scale.drained_by(system))))
+            yield self._measure(system, "drain, long line", self.drain, first, self.long(system))
             if isinstance(self.store, Database):
                 yield self._measure(system, "drain, old rows", self.drain, one, self.past(system))
 

@@ -42,7 +42,7 @@ def goals(results: dict[str, Any]) -> str:
 
 
 def _goal(one: Verdict) -> Sequence[str]:
-    wanted = f"{'≤' if one.at_most else '≥'} {one.goal:,g}"
+    wanted = f"{'≤' if one.at_most else '≥'} {one.goal:,.4g}"
     if not one.values:
         return (one.store, one.what, wanted, "", "not measured")
     return (one.store, one.what, wanted, spread(one.values, 2), "met" if one.is_met else "NOT MET")

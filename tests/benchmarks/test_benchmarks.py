@@ -231,7 +231,8 @@ def words(svg: str) -> Iterator[str]:
 
 
 def run_small(store: str, file, *what: str) -> dict:
-    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--jobs", "60", "--past", "60", "--delayed", "60"]
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--jobs", "60", "--past", "60"]
+    command += ["--delayed", "60", "--waiting", "60"]
     chosen = ["--stores", store, "--systems", "ours,raw", "--json", file, "--what", *what]
     subprocess.run([*command, *chosen], cwd=ROOT, check=True, timeout=150)
     return json.loads(file.read_text())["stores"][store]
@@ -252,7 +253,13 @@ def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
 @pytest.mark.redis
 @pytest.mark.postgres
 def test_a_small_run_measures_on_redis(tmp_path) -> None:
-    what = ("drain, delayed jobs", "drain, record all in PostgreSQL, 2 processes", "enqueue_many", "waiting job")
+    what = (
+        "drain, delayed jobs",
+        "drain, long line",
+        "drain, record all in PostgreSQL, 2 processes",
+        "enqueue_many",
+        "waiting job",
+    )
 
     store = run_small("redis", tmp_path / "results.json", *what)
 
