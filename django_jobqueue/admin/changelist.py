@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import ngettext
@@ -17,6 +18,8 @@ class JobChangeList(ChangeList):
     """Reads only the columns the list shows, steps over unreadable rows, and lets the admin add what else rows need."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        if any("\x00" in str(value) for name, value in self.params.items() if name != SEARCH_VAR):
+            raise IncorrectLookupParameters("no column holds a NUL")  # PostgreSQL would not even look for one
         rows: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
         return self.model_admin.columns_of_list(rows)  # type: ignore[attr-defined, no-any-return]
 

@@ -23,7 +23,7 @@ from django_jobqueue.jobs.priority import MAX_PRIORITY, MIN_PRIORITY
 from django_jobqueue.jobs.registry import is_registered, lookup, registered_names
 from django_jobqueue.jobs.schedule import schedule_of
 from django_jobqueue.models import RecurringJob
-from django_jobqueue.scheduling.declared import YEARS, Declared
+from django_jobqueue.scheduling.declared import GRACE, JITTER, YEARS, Declared
 from django_jobqueue.scheduling.ticks import MOST_MISSED
 
 _CODE = {"class": "jq-input jq-mono", "spellcheck": "false", "autocomplete": "off"}
@@ -117,7 +117,11 @@ class ScheduleForm(WhenForm):
         help_text=_("of the missed runs, when each gets a job"),
     )
     grace = forms.FloatField(
-        label=_("Grace"), min_value=0, initial=60, help_text=_("seconds late until a run counts as missed")
+        label=_("Grace"),
+        min_value=GRACE[0],
+        max_value=GRACE[1],
+        initial=60,
+        help_text=_("seconds late until a run counts as missed"),
     )
     overlap = forms.ChoiceField(
         label=_("When the previous job still runs"),
@@ -125,7 +129,11 @@ class ScheduleForm(WhenForm):
         initial=RecurringJob.Overlap.ALLOW,
     )
     jitter = forms.FloatField(
-        label=_("Jitter"), min_value=0, max_value=86_400, initial=0, help_text=_("seconds over which starts are spread")
+        label=_("Jitter"),
+        min_value=JITTER[0],
+        max_value=JITTER[1],
+        initial=0,
+        help_text=_("seconds over which starts are spread"),
     )
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 

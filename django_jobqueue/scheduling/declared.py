@@ -29,6 +29,9 @@ MAX_NAME_LENGTH = 255
 CHORE_PREFIX = "chore:"
 YEARS = range(1000, 9999)
 """What every database stores, in any zone."""
+JITTER = (0, 86_400)
+GRACE = (1, 366 * 86_400)
+"""From and to, in seconds. Without any grace each tick would be too late."""
 MODULE = "schedules"
 """The module of an app, and in it, in capitals, the dictionary of its schedules."""
 
@@ -72,8 +75,8 @@ class Declared:
         for key in ("queue", "backend"):
             if not isinstance(getattr(self, key), str):
                 raise InvalidSchedule(f"{key!r} must be a text, not {getattr(self, key)!r:.60}")
-        _check_number("jitter", self.jitter, 0, 86_400)
-        _check_number("grace", self.grace, 1, 366 * 86_400)  # without any, each tick would be too late
+        _check_number("jitter", self.jitter, *JITTER)
+        _check_number("grace", self.grace, *GRACE)
         _check_number("misfire_limit", self.misfire_limit, 1, MOST_MISSED, (int,))
         for key in ("starts_at", "ends_at"):
             _check_moment(key, getattr(self, key))

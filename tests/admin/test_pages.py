@@ -29,6 +29,8 @@ from django_jobqueue.queues.base import WorkerIdentity
 from tests.admin.conftest import inline_code, messages_of, push, staff_with, url
 from tests.admin.schedules import leave, make
 from tests.lifecycle.letters import ADD, die, letter_fields, write_history, write_letter
+from tests.scheduling.conftest import _on as on
+from tests.stores import ONE_STORE
 
 pytestmark = pytest.mark.django_db
 
@@ -212,6 +214,20 @@ def test_a_page_of_a_row_that_is_gone_leads_back_to_the_list(as_boss, name):
         response = as_boss.get(url(name, "change", pk), follow=True)
         assert response.status_code == 200
         assert "not here any more" in messages_of(response)[0]
+
+
+@pytest.mark.parametrize(("name", "action"), [("deadletterjob", "retry_selected"), ("recurringjob", "pause_selected")])
+@pytest.mark.parametrize("key", ["nonsense", "9" * 40, "\x00", ""])
+def test_an_action_on_what_is_no_key_does_nothing_and_says_so(as_boss, name, action, key):
+    response = as_boss.post(url(name), {"action": action, "_selected_action": [key]}, follow=True)
+    assert messages_of(response) == ["One of the selected keys is none. Nothing was done."]
+
+
+@pytest.mark.parametrize("database", [on("default"), on("postgres")])
+@pytest.mark.parametrize("query", ["backend=%00", "source=%00", "name__exact=%00", "q=%00"])
+def test_a_nul_in_the_address_is_no_error_of_ours(as_boss, settings, database, query):
+    settings.TASKS = {"default": {**ONE_STORE["default"], "OPTIONS": {"database": database}}}
+    assert as_boss.get(f"{url('recurringjob')}?{query}", follow=True).status_code == 200
 
 
 @pytest.mark.parametrize("name", MODELS)
