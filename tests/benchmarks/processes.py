@@ -15,7 +15,8 @@ from typing import Any
 from tests.benchmarks.environments import ROOT, python_of
 from tests.benchmarks.systems.base import Setup, System, environment
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
+"""Seconds; filling a store with a million jobs is the longest."""
 
 
 class Failed(Exception):

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.benchmarks import environments, pages, watch
+from tests.benchmarks.__main__ import repeat
 from tests.benchmarks.chart import chart
 from tests.benchmarks.environments import ROOT, NotInstallable, digest, pinned, python_of
 from tests.benchmarks.goals import GOALS, IDEALS, Verdict, verdicts
-from tests.benchmarks.measures import drained
+from tests.benchmarks.measures import Measure, drained
 from tests.benchmarks.processes import Failed
 from tests.benchmarks.report import goals, missing, spread, table
 from tests.benchmarks.systems import KINDS, PEERS
@@ -52,6 +55,19 @@ def test_a_drain_is_timed_from_when_all_workers_are_at_work() -> None:
 def test_a_drain_that_lost_a_job_is_no_result() -> None:
     with pytest.raises(Failed, match="1 jobs ran, not 2"):
         drained([{"started": [1], "ended": 2, "cpu_s": 0.0}], 2)
+
+
+def test_a_measurement_that_fails_costs_only_itself() -> None:
+    def fail() -> dict[str, float]:
+        raise Failed("a worker ended")
+
+    figures: Rounds = {}
+    redis, good = SimpleNamespace(name="redis"), Measure("rq", "drain, a", lambda: {"per_second": 1.0})
+
+    done, broken = repeat([(figures, redis, good), (figures, redis, Measure("rq", "drain, b", fail))], 2, math.inf)
+
+    assert (done, broken) == (2, {"rq on redis, drain, b": "a worker ended"})
+    assert figures == {"rq": {"drain, a": speed(1.0, 1.0)}}
 
 
 def test_what_stands_idle_while_jobs_wait_is_seen() -> None:
