@@ -345,7 +345,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'waiting job',
                 'verbose_name_plural': 'waiting jobs',
                 'db_table': 'jobqueue_job_priorities',
-                'indexes': [models.Index(models.F('queue'), models.OrderBy(models.F('priority'), descending=True), models.F('seq'), name='jobqueue_ready_line')],
+                'indexes': [models.Index(fields=['queue', '-priority', 'seq'], name='jobqueue_ready_line')],
             },
         ),
         migrations.RunPython(set_autovacuum, migrations.RunPython.noop),

@@ -26,7 +26,7 @@ class JobPriority(models.Model):
         db_table = "jobqueue_job_priorities"
         verbose_name = _("waiting job")
         verbose_name_plural = _("waiting jobs")
-        indexes = [models.Index("queue", models.F("priority").desc(), "seq", name="jobqueue_ready_line")]
+        indexes = [models.Index(fields=["queue", "-priority", "seq"], name="jobqueue_ready_line")]
 
     def __str__(self) -> str:
         return f"{self.queue} {self.priority} {self.job_id}"

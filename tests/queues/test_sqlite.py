@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from django_jobqueue import failpoints
 from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.models import JobTag
 from django_jobqueue.queues.orm.queue import OrmQueue
 from django_jobqueue.queues.orm.rows import JOBS, READY
-from tests.queues.hooks import job
+from tests.queues.hooks import claim, job, jobs
 from tests.queues.orm import OrmContract
 
 
@@ -81,3 +82,16 @@ def test_a_fresh_job_for_a_locked_database_raises_what_the_field_raises(queue, o
         connection.close()
     queue.push(job(), fresh=True)
     assert stored(other) == [1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_claim_reads_the_line_in_order_and_stops(queue):
+    queue.push(*jobs(2_000))
+    with CaptureQueriesContext(connection) as seen:
+        assert len(claim(queue, 5)) == 5
+    [line] = [query["sql"] for query in seen if "ORDER BY priority DESC" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {line}")
+        plan = " ".join(row[-1] for row in cursor.fetchall())
+    assert "USING INDEX jobqueue_ready_line" in plan
+    assert "TEMP B-TREE" not in plan

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import Error
 
 from django_jobqueue.queues.orm.dialect import Dialect
-from django_jobqueue.queues.orm.rows import marks
+from django_jobqueue.queues.orm.rows import READY, marks
 
 _DEADLOCK = 1213
 _LOCK_WAIT_TIMEOUT = 1205
@@ -66,6 +66,15 @@ class MySQLDialect(Dialect):
                 f"UPDATE ({values}) v STRAIGHT_JOIN {table} t ON t.{key} = v.{key} SET {assignments}",
                 [value for row in piece for value in row],
             )
+
+    def ready_queues(self) -> list[str]:
+        """A look for each queue: in one recursive statement the server reads the whole line for each of them."""
+        names: list[str] = []
+        [(name,)] = self.rows(f"SELECT MIN(queue) FROM {READY}")
+        while name is not None:
+            names.append(name)
+            [(name,)] = self.rows(f"SELECT MIN(queue) FROM {READY} WHERE queue > %s", [name])
+        return names
 
     def is_deadlock(self, error: Exception) -> bool:
         return bool(error.args) and error.args[0] in (_DEADLOCK, _LOCK_WAIT_TIMEOUT)
