@@ -1,7 +1,7 @@
 """A producer: `python -m tests.chaos.producer ALIAS LEDGER COUNT RATE SEED OVER`.
 
-It makes so many jobs, and goes on until the file OVER says that there are no more faults: on a slow machine, too, there
-is work as long as something is to be broken.
+It makes so many jobs, and goes on, slower, until the file OVER says that there are no more faults: on a slow machine,
+too, there is work as long as something is to be broken.
 
 Whatever the store answers, it repeats a push with the same ids until it is told that the jobs are stored, as a careful
 caller would. Some pushes are made in a transaction, and some of these are rolled back on purpose: `void`.
@@ -29,6 +29,8 @@ from tests.crash.ledger import write_durably  # noqa: E402
 
 IN_TRANSACTION, ROLLED_BACK = 0.3, 0.2
 LARGEST_BATCH = 8
+SLOWER = 10
+"""Than the given rate, once all were made: what is left over keeps the workers busy."""
 PAUSE = 0.1
 """Seconds before a push that failed is repeated."""
 
@@ -48,7 +50,8 @@ def produce(alias: str, ledger: str, count: str, rate: str, seed: str, over: str
             time.sleep(PAUSE)
         write_durably(Path(ledger), *(f"{'void' if is_void else 'acked'} {job.id}" for job in batch))
         made += 0 if is_void else len(batch)
-        time.sleep(max(0.0, begun + made / float(rate) - time.monotonic()))
+        slowly = len(batch) / float(rate) * SLOWER
+        time.sleep(slowly if made > int(count) else max(0.0, begun + made / float(rate) - time.monotonic()))
 
 
 def payload(rng: random.Random, store) -> JobPayload:
