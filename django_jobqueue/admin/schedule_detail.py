@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
@@ -21,6 +22,7 @@ from django_jobqueue.scheduling.edits import store_now
 
 _CHORE = RecurringJob.Source.CHORE
 _RUNS_LISTED = 10
+_PARTS = re.compile(r"[^._]+[._]*|[._]+")
 
 
 def page_of(obj: Any, preview_url: str) -> Page:
@@ -52,8 +54,13 @@ def title_of(obj: Any) -> SafeString:
     return format_html(
         '<span class="jq-task">{}</span>{}',
         widgets.cut(obj.name, 120) or "—",
-        format_html('<span class="jq-module">{}</span>', small) if small else "",
+        format_html('<span class="jq-module">{}</span>', _breakable(small)) if small else "",
     )
+
+
+def _breakable(text: str) -> SafeString:
+    """In a narrow column a task's name ends its line after a dot or an underscore, and not in the middle of a word."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _PARTS.findall(text)))
 
 
 def rhythm_of(obj: Any) -> SafeString | str:

@@ -78,6 +78,11 @@ def test_it_says_when_in_words_and_what_became_of_the_last_runs(as_boss):
     assert "failed, will be retried" in html
 
 
+def test_a_long_name_of_a_task_breaks_at_its_dots_and_underscores(as_boss):
+    make(task="shop.<b>.stock_report__")
+    assert '<span class="jq-module">shop.<wbr>&lt;b&gt;.<wbr>stock_<wbr>report__</span>' in html_of(as_boss, url(LIST))
+
+
 def test_a_dead_letter_and_a_live_job_are_told(as_boss):
     row = make()
     leave(row, ["failed", ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -257,6 +258,15 @@ def test_once_does_what_is_due_and_ends(rows, capsys):
     assert capsys.readouterr().out == "default: 1 dispatched, 0 failed\n"
     assert rows.get().due_at > edits.store_now("default")
     assert len(rows.jobs()) == 1
+
+
+@pytest.mark.parametrize(("is_terminal", "said"), [(True, ["Serving the schedules in default. Ctrl-C"]), (False, [])])
+def test_it_says_on_a_terminal_that_it_is_at_work(db, monkeypatch, is_terminal, said):
+    out = StringIO()
+    out.isatty = lambda: is_terminal
+    monkeypatch.setattr(Until, "run", lambda *_: out.write("and then it runs\n"))
+    call_command("scheduler_run", backend="default", stdout=out)
+    assert [line[:40] for line in out.getvalue().partition("and then")[0].splitlines()] == said
 
 
 def test_once_goes_on_behind_a_thousand_ticks_that_are_left_out(rows, monkeypatch):

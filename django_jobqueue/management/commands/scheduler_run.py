@@ -39,6 +39,9 @@ class Command(BaseCommand):
             with answers_from(queues[0]):
                 self.until.drain(schedulers)
         else:
+            if self.stdout.isatty() and options["verbosity"] > 0:  # somebody looks, and may wait for a word for long
+                served = ", ".join(one.database for one in schedulers)
+                self.stdout.write(f"Serving the schedules in {served}. Ctrl-C stops it; scheduler_status tells more.")
             self.until.run(schedulers)
         if options["verbosity"] > 0:
             for one in schedulers:
