@@ -6,6 +6,7 @@ import pytest
 from django.core.checks import run_checks
 
 from django_jobqueue import task
+from django_jobqueue.checks import atomic
 from django_jobqueue.jobs import registry
 
 
@@ -15,8 +16,9 @@ def warnings():
 
 @pytest.fixture
 def tasks(monkeypatch):
-    """No tasks but the test's own."""
+    """No tasks but the test's own, in a project of two databases."""
     monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(atomic, "connections", ["default", "other"])
 
 
 class AllElsewhere:
