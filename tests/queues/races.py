@@ -137,7 +137,9 @@ class Races(Hooks):
         settled, reclaimed = [*done[0], *done[1]], done[2] + done[3]
         assert sum(settled) + reclaimed == 40
         for one, was_settled in zip(line, settled, strict=True):
-            assert self.outcomes(queue, one.job_id) == (["completed"] if was_settled else ["lost"])
+            # What a settlement has locked that is tried again is passed over, and later given back uncharged.
+            assert self.outcomes(queue, one.job_id) in ([["completed"]] if was_settled else [["lost"], []])
+            assert (queue.find(one.job_id) is None) == was_settled
 
     def test_p5_ten_parallel_reclaims_count_one_crash(self, queue):
         worker = joined(queue)
