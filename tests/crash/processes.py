@@ -107,7 +107,8 @@ class Stage:
     def lines(self, event: str | None = None, name: str | None = None) -> list[Line]:
         if not self.ledger.exists():
             return []
-        rows = [line.split() for line in self.ledger.read_text().splitlines()]
+        whole, _, _ = self.ledger.read_text().rpartition("\n")  # behind it, a line that is being written
+        rows = [line.split() for line in whole.splitlines()]
         found = [Line(row[0], row[1], int(row[2]), float(row[3])) for row in rows]
         return [one for one in found if event in (None, one.event) and name in (None, one.name)]
 
