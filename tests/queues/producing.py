@@ -442,6 +442,19 @@ class Looking(Hooks):
         assert queue.age("default", 0, 2) == 2
         assert ids(claim(queue, 10)) == [one.id for one in (*lowest[:2], *high, *low, *lowest[2:])]
 
+    @pytest.mark.parametrize("limit", [1, 2, 9])
+    def test_p6_an_aged_job_goes_behind_those_that_came_before_it(self, queue, limit):
+        """It had gone back in its line before; what it left at its first place must not let it overtake."""
+        first, second, third = jobs(3)
+        queue.push(first, second)
+        queue.reprioritize(first.id, -5)
+        queue.push(third)
+        assert queue.age("default", 0, 9) == 1
+        worker, seen = joined(queue), []
+        while found := claim(queue, limit, worker):
+            seen += ids(found)
+        assert seen == [second.id, first.id, third.id]
+
     def test_p6_aging_moves_what_was_given_back_and_passes_over_what_is_gone(self, queue):
         worker = joined(queue)
         back, cancelled, stays = job(priority=-9), job(priority=-9), job(priority=-9)

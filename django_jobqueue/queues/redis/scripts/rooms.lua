@@ -138,13 +138,17 @@ local function given_back(queue, priority, n)
   return elements
 end
 
--- The first n of the jobs that were given back and of those popped off the line; the rest of these returns to its head.
-local function merged(line, returned, popped, n)
+-- The first n of the jobs that were given back and of those popped off the line; the rest of these returns to its head. Places of
+-- what is still in the line are not smaller than `bound`, so of the jobs that were given back only those before it may be taken.
+local function merged(line, returned, popped, n, bound)
   local first, i, j = {}, 1, 1
-  while #first < n and (returned[i] or popped[j]) do
-    if returned[i] and (not popped[j] or number_of(returned[i].place) < number_of(popped[j].place)) then
+  while #first < n do
+    local back = returned[i] and number_of(returned[i].place)
+    if back and back <= bound and (not popped[j] or back < number_of(popped[j].place)) then
       first[#first + 1] = returned[i]
       i = i + 1
+    elseif not popped[j] then
+      break
     else
       first[#first + 1] = popped[j]
       j = j + 1
@@ -165,6 +169,13 @@ local function take_back(back, given, returned, taken)
   in_pieces('ZREM', back, gone)
 end
 
+-- The place of the last element that was popped, if the line may go on behind it.
+local function bound_of(popped, size)
+  if #popped < size then return math.huge end
+  local place = string.sub(popped[#popped], 17)
+  return #place == 8 and number_of(place) or -math.huge
+end
+
 -- Takes up to n jobs from one priority of a queue, by place. Where it finds leftovers only, it looks at ever more at once.
 local function take_first(queue, priority, n)
   local line, back, jobs, size = line_key(queue, priority), back_key(queue, priority), {}, 0
@@ -177,7 +188,7 @@ local function take_first(queue, priority, n)
       break
     end
     local returned = present(given)
-    local first, taken = merged(line, returned, present(popped), wanted)
+    local first, taken = merged(line, returned, present(popped), wanted, bound_of(popped, size))
     for _, job in ipairs(first) do jobs[#jobs + 1] = job end
     take_back(back, given, returned, taken)
   end
