@@ -9,6 +9,11 @@ from tests.queues.hooks import HOUR, Hooks, claim, claim_one, ids, job, jobs, jo
 
 
 class Races(Hooks):
+    has_deadlocks = False
+    """A settlement may be a victim, and tried again. A reclaim passes over what it has locked, and later gives that
+    back uncharged, without a record.
+    """
+
     def test_p2_eight_workers_never_get_the_same_job(self, queue):
         payloads = jobs(400)
         queue.push(*payloads)
@@ -137,8 +142,8 @@ class Races(Hooks):
         settled, reclaimed = [*done[0], *done[1]], done[2] + done[3]
         assert sum(settled) + reclaimed == 40
         for one, was_settled in zip(line, settled, strict=True):
-            # What a settlement has locked that is tried again is passed over, and later given back uncharged.
-            assert self.outcomes(queue, one.job_id) in ([["completed"]] if was_settled else [["lost"], []])
+            unsettled = [["lost"], *([[]] if self.has_deadlocks else [])]
+            assert self.outcomes(queue, one.job_id) in ([["completed"]] if was_settled else unsettled)
             assert (queue.find(one.job_id) is None) == was_settled
 
     def test_p5_ten_parallel_reclaims_count_one_crash(self, queue):

@@ -14,6 +14,7 @@ ROWS = 3_000
 @pytest.mark.django_db(transaction=True, databases=["mariadb"])
 class TestMariaDBQueue(OrmContract):
     database = "mariadb"
+    has_deadlocks = True
 
 
 @pytest.fixture
