@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests import servers, services
+from tests import proc, servers, services
 from tests.waiting import wait_until
 
 LEG = """
@@ -139,11 +139,4 @@ class TestDurableRedis:
         """
         pid = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path.cwd()).stdout)
 
-        wait_until(lambda: not is_running(pid), "the end of the server")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        wait_until(lambda: not proc.is_alive(pid), "the end of the server")

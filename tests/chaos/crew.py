@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests import proc
 from tests.crash.ledger import acknowledged
 
 READY_SECONDS = 30.0
@@ -83,10 +85,7 @@ class Worker(Actor):
 
     def children(self) -> list[int]:
         """Those that run jobs, and the heart."""
-        try:
-            found = [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        except OSError:
-            found = []
+        found = proc.children(self.pid)
         self.family.update(found)
         return found
 
@@ -178,11 +177,11 @@ class Crew:
 
     def _orphans(self) -> list[int]:
         family = {pid for worker in self.workers for pid in worker.family}
-        return sorted(pid for pid in family if b"queue_work" in _said_at_start(pid, "cmdline") and self._is_ours(pid))
+        return sorted(pid for pid in family if "queue_work" in proc.read(pid, "cmdline") and self._is_ours(pid))
 
     def _is_ours(self, pid: int) -> bool:
         """A number may have gone to somebody else since: it is the run's directory that tells."""
-        return os.fsencode(f"{PLACE}={self.workers[0].env[PLACE]}") in _said_at_start(pid, "environ").split(b"\0")
+        return f"{PLACE}={self.workers[0].env[PLACE]}" in proc.read(pid, "environ").split("\0")
 
     def destroy(self) -> None:
         self._stop.set()
@@ -197,17 +196,5 @@ class Crew:
 
 
 def _catches_term(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
-
-
-def _said_at_start(pid: int, what: str) -> bytes:
-    """The command line or the environment. Empty for a process that is gone."""
-    try:
-        return Path(f"/proc/{pid}/{what}").read_bytes()
-    except OSError:
-        return b""
+    caught = re.search(r"^SigCgt:\s*(\w+)", proc.read(pid, "status"), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)

@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import proc
 from tests.chaos.crew import Crew, Worker
 from tests.chaos.ground import Ground, each_store
 from tests.waiting import wait_until
@@ -164,8 +165,8 @@ class Peak:
 
     def _open_files(self, name: str) -> int:
         """A connection of SQLite holds the file open."""
-        links = [link for pid in self.worker.children() for link in Path(f"/proc/{pid}/fd").iterdir()]
-        return sum(os.path.realpath(link) == os.path.realpath(name) for link in links)
+        files = [file for pid in self.worker.children() for file in proc.open_files(pid)]
+        return files.count(os.path.realpath(name))
 
 
 def main() -> int:

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -21,6 +20,7 @@ from django_jobqueue.jobs.schedule import every
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.ticks import tick_id
+from tests import proc
 from tests.crash.fixtures import MARIADB, POSTGRES, REDIS, SQLITE, alias, open_stage
 from tests.waiting import wait_until
 
@@ -59,10 +59,6 @@ def make_schedules(stage, plan):
     return {tick_id(row.name, tick) for row in rows for tick in ticks}
 
 
-def children(pid):
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def torment(crew, plan, seed):
     """Kills and freezes in a random order, spread over the time there are ticks."""
     rng, frozen = random.Random(seed), []
@@ -72,13 +68,13 @@ def torment(crew, plan, seed):
     for fault in faults:
         until = time.monotonic() + plan.seconds / len(faults)
         wait_until(lambda: time.monotonic() > until, seconds=60)  # noqa: B023
-        wait_until(lambda: len(children(crew.pid)) == plan.schedulers, "all are there")
+        wait_until(lambda: len(proc.children(crew.pid)) == plan.schedulers, "all are there")
         for moment, pid in [one for one in frozen if one[0] <= time.monotonic()]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
             frozen.remove((moment, pid))
         asleep = {pid for _, pid in frozen}
-        victim = rng.choice([pid for pid in children(crew.pid) if pid not in asleep] or children(crew.pid))
+        victim = rng.choice([pid for pid in proc.children(crew.pid) if pid not in asleep] or proc.children(crew.pid))
         os.kill(victim, signal.SIGKILL if fault == "kill" else signal.SIGSTOP)
         if fault == "freeze":
             frozen.append((time.monotonic() + rng.uniform(0.2, plan.longest_freeze), victim))
@@ -96,7 +92,7 @@ def test_many_schedulers_make_one_job_of_each_tick_p7(open_stage, alias):
         plan = plan._replace(longest_freeze=3.0)  # a writer that is frozen holds SQLite's only lock, and all wait
     crew = stage.start("tests.chaos.schedulers", stage.database, str(plan.schedulers), new_session=True)
     stage.worker("--no-scheduler", "--threads", "2")
-    wait_until(lambda: len(children(crew.pid)) == plan.schedulers, "all are there", 60)
+    wait_until(lambda: len(proc.children(crew.pid)) == plan.schedulers, "all are there", 60)
     wanted = make_schedules(stage, plan)
     assert torment(crew, plan, alias) == {"kill": plan.kills, "freeze": plan.freezes}
     due = RecurringJob.objects.using(stage.database).filter(due_at__isnull=False)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -17,6 +16,7 @@ from django_jobqueue.models import RecurringJob
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.tick import tick
 from django_jobqueue.scheduling.ticks import tick_id
+from tests import proc
 from tests.crash.cases import STORES
 from tests.waiting import wait_until
 
@@ -75,10 +75,6 @@ def troupe(open_stage, alias):
     one.close()
 
 
-def is_stopped(pid):
-    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
-
-
 def test_every_point_of_a_tick_is_tried():
     assert {point for point in failpoints.POINTS if point.startswith("tick.")} == set(POINTS)
 
@@ -88,7 +84,7 @@ def test_killed_at_any_point(troupe):
     for count, point in enumerate(POINTS, 1):
         job_id = troupe.due(point)
         pid = troupe.play(f"{point}:kill")
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), f"it dies at {point}")  # noqa: B023
+        wait_until(lambda: not proc.state(pid), f"it dies at {point}")  # noqa: B023
         was_stored = point == "tick.committed"
         assert troupe.is_decided(point) is was_stored
         assert (troupe.stage.queue.find(job_id) is not None) is was_stored
@@ -104,7 +100,7 @@ def test_frozen_at_any_point(troupe):
     for count, point in enumerate(POINTS, 1):
         job_id = troupe.due(point)
         pid = troupe.play(f"{point}:stop")
-        wait_until(lambda: is_stopped(pid), f"it freezes at {point}")  # noqa: B023
+        wait_until(lambda: proc.state(pid) == "T", f"it freezes at {point}")  # noqa: B023
         if connections[troupe.database].vendor != "sqlite":
             wait_until(lambda: tick(troupe.database) and troupe.is_decided(point), "the row comes free")  # noqa: B023
             assert troupe.stage.queue.find(job_id) is not None

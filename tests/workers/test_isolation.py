@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -12,6 +11,7 @@ from django.db.backends.signals import connection_created
 
 from django_jobqueue import JobPayload, get_queue
 from django_jobqueue.workers.worker import Limits, Worker
+from tests import proc
 from tests.crash import jobs
 from tests.crash.cases import ALL
 from tests.crash.fixtures import MARIADB, POSTGRES, REDIS, SQLITE
@@ -22,11 +22,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 on_all = pytest.mark.parametrize("alias", [SQLITE, POSTGRES, MARIADB, REDIS])
 on_two = on_all if ALL else pytest.mark.parametrize("alias", [SQLITE, POSTGRES])
-
-
-def is_alive(pid):
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_the_corpus_is_as_large_as_was_promised():
@@ -75,7 +70,7 @@ def test_the_next_job_runs_clean_after_each_that_spoils_its_process(open_stage):
     parent = stage.start("django", "queue_work", "--backend", stage.alias, "--processes", "1", conf={"PREFETCH_MAX": 1})
     wait_until(lambda: stage.live() == 0 or parent.poll() is not None, "all jobs have ended", 180)
     [twin] = stage.lines("forked")
-    assert not is_alive(twin.pid), "it must not work on beside its parent"
+    assert not proc.is_alive(twin.pid), "it must not work on beside its parent"
     assert [line.event for line in stage.lines() if line.pid == twin.pid] == ["forked"]
     code, _, err = terminate(parent)
     assert code == 0, err

@@ -10,12 +10,11 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests import servers
+from tests import proc, servers
 from tests.crash import tasks
 from tests.crash.fixtures import POSTGRES, REDIS
 from tests.crash.processes import Stage, finish, terminate
@@ -322,7 +321,7 @@ def test_a_child_that_is_killed_is_replaced_ever_more_slowly_and_the_other_works
         _, victim = pair.wait_for("end", f"job{n}")
     wait_until(pair.is_settled)
     os.kill(victim.pid, signal.SIGKILL)
-    wait_until(lambda: not exists(victim.pid), "the parent has seen it")
+    wait_until(lambda: not proc.state(victim.pid), "the parent has seen it")
     code, _, err = terminate(parent)  # while nobody serves that store
 
     assert code == 0, err
@@ -411,8 +410,8 @@ def test_no_connection_crosses_a_fork(open_pair):
     parent = pair.start_with(OPENING)
     pair.push(tasks.work, "job")
     _, child = pair.wait_for("end", "job")
-    assert sockets(parent.pid) == set()
-    assert sockets(child.pid)  # else this would see nothing anywhere
+    assert proc.sockets(parent.pid) == set()
+    assert proc.sockets(child.pid)  # else this would see nothing anywhere
     code, _, err = terminate(parent)
     assert code == 0, err
     assert "opened" in err
@@ -438,11 +437,6 @@ def opens_what_there_is(app_configs, **kwargs):
     print("opened", file=sys.stderr)
     return []
 """
-
-
-def sockets(pid):
-    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if int(file.name) > 2]
-    return {link for link in links if link.startswith("socket:")}
 
 
 # what is refused

@@ -16,6 +16,7 @@ from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import supervisor
 from django_jobqueue.workers.board import Board
 from django_jobqueue.workers.place import Place
+from tests import proc
 from tests.crash import tasks
 from tests.crash.fixtures import POSTGRES, REDIS, SQLITE
 from tests.crash.processes import terminate
@@ -30,11 +31,7 @@ on_postgres = pytest.mark.parametrize("alias", [POSTGRES])
 
 def processes_of(parent):
     """The heart, which is started first, and the children: pids in the order of their start."""
-    return [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
-
-
-def exists(pid):
-    return Path(f"/proc/{pid}").exists()
+    return proc.children(parent.pid)
 
 
 def both_at_work(stage):
@@ -69,9 +66,9 @@ def test_the_parent_has_no_thread_and_no_socket(crew, alias):
     """Though it has asked the store before it forked, as a system check of the project may."""
     stage, parent = crew(settings=ASKING.format(alias=alias))
     _, lines = both_at_work(stage)
-    assert sockets(parent.pid) == set()
-    assert sockets(lines[0].pid)  # else this would see nothing anywhere
-    wait_until(lambda: sockets(processes_of(parent)[0]), "the heart speaks with the store")
+    assert proc.sockets(parent.pid) == set()
+    assert proc.sockets(lines[0].pid)  # else this would see nothing anywhere
+    wait_until(lambda: proc.sockets(processes_of(parent)[0]), "the heart speaks with the store")
     assert len(list(Path(f"/proc/{parent.pid}/task").iterdir())) == 1
 
 
@@ -88,11 +85,6 @@ def ask(app_configs, **more):
     get_queue({alias!r}).stats()
     return []
 """
-
-
-def sockets(pid):
-    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if int(file.name) > 2]
-    return {link for link in links if link.startswith("socket:")}
 
 
 # a child dies
@@ -252,7 +244,7 @@ def test_without_its_heart_a_child_keeps_itself_alive_and_the_heart_is_replaced(
         heart = next(pid for pid in heart if pid not in {line.pid for line in lines})
         os.kill(heart, signal.SIGKILL)
         killed += 1
-        wait_until(lambda heart=heart: not exists(heart) and len(processes_of(parent)) == 3, "another heart")
+        wait_until(lambda heart=heart: not proc.state(heart) and len(processes_of(parent)) == 3, "another heart")
     gate.touch()
     wait_until(stage.is_settled)
     code, _, err = terminate(parent)
@@ -282,7 +274,7 @@ def test_orphans_drain_and_keep_their_leases_meanwhile(crew):
     wait_until(stage.is_settled)
     terminate(rival)
     assert stage.outcomes() == {"completed": 3}
-    wait_until(lambda: not any(exists(line.pid) for line in lines))
+    wait_until(lambda: not any(proc.state(line.pid) for line in lines))
     assert stage.leases() == 0
 
 
@@ -295,8 +287,8 @@ def test_an_orphan_that_never_lets_go_of_the_gil_keeps_its_lease_and_is_killed_a
     heart = processes_of(parent)[0]
     parent.kill()
     parent.wait()
-    wait_until(lambda: not exists(hog), "it is gone")
-    wait_until(lambda: not exists(heart), "and so is the heart")
+    wait_until(lambda: not proc.state(hog), "it is gone")
+    wait_until(lambda: not proc.state(heart), "and so is the heart")
     assert (stage.leases(), stage.outcomes(job_id), stage.live()) == (0, {}, 1)
     assert not stage.attempts_burnt()
     assert stage.workers("running", "stopping", "dead") == 0
