@@ -116,7 +116,7 @@ def test_a_job_is_asked_to_stop_once(books, case, fault):
     books.compare()
 
 
-@both(Case("age.before_commit", main=False))
+@both(Case("age.before_commit"))
 def test_jobs_age_once(books, case, fault):
     stage = books.stage
     ids = [books.push(tasks.work, name, priority=priority) for name, priority in (("low", -9), ("high", 7))]
