@@ -49,6 +49,10 @@ class JobQueueAdmin(_Base):
     narrow: ClassVar[Sequence[str]] = ()
     """Wide columns that the list does not show, and so does not read."""
     job_id_field = "id"
+    age: str = ""
+    """The column that tells how old a row is, and has an index, where the table grows for ever: see `reach.py`."""
+    served: ClassVar[Sequence[tuple[str, ...]]] = ()
+    """Columns that find rows by an index, latest first: filters by all of one group need no end."""
     has_store = False
     """Whether the rows say in which store their job lived."""
 

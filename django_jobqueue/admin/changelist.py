@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import ngettext
 
+from django_jobqueue.admin.paginator import RoughCount
+from django_jobqueue.admin.reach import edge_of, words_for
 from django_jobqueue.admin.robust import readable
 
 
@@ -21,6 +23,9 @@ class JobChangeList(ChangeList):
         if any("\x00" in str(value) for name, value in self.params.items() if name != SEARCH_VAR):
             raise IncorrectLookupParameters("no column holds a NUL")  # PostgreSQL would not even look for one
         rows: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        self.edge = edge_of(self, request)
+        if self.edge is not None:
+            rows = rows.filter(**{f"{self.model_admin.age}__gte": self.edge})  # type: ignore[attr-defined]
         return self.model_admin.columns_of_list(rows)  # type: ignore[attr-defined, no-any-return]
 
     def get_results(self, request: HttpRequest) -> None:
@@ -34,4 +39,6 @@ class JobChangeList(ChangeList):
                 bad,
             )
             messages.warning(request, words % {"count": bad})
+        if self.edge is not None and request.method == "GET" and not isinstance(self.result_count, RoughCount):
+            messages.info(request, words_for(self, self.edge))
         self.model_admin.complete_rows(rows)  # type: ignore[attr-defined]

@@ -88,6 +88,8 @@ class DeadLetterAdmin(JobQueueAdmin):
     search_fields = ("task", "error_class", "error_message")
     search_help_text = _("Job id, or words of the task or the error.")
     ordering = ("-failed_at", "-pk")
+    age = "failed_at"
+    served = (("queue",), ("task", "error_class"), ("failed_at",))
     actions = ("retry_selected", "discard_selected")
     action_form = AsOfActionForm
     operations = (RETRY, DISCARD)

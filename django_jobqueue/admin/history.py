@@ -24,7 +24,9 @@ class HistoryAdmin(JobQueueAdmin):
     list_filter = ("outcome", StoreFilter, QueueFilter, TaskFilter, "finished_at")
     search_fields = ("task",)
     search_help_text = _("Job id, or words of the task.")
-    ordering = ("-pk",)  # rows are only ever appended: by key is by time, and free
+    ordering = ("-finished_at", "-pk")  # as the index has them: a range of days is one of its ranges
+    age = "finished_at"
+    served = (("finished_at",),)
     narrow = ("args", "result", "traceback", "error_message")
     job_id_field = "job_id"
     has_store = True

@@ -101,6 +101,8 @@ class JobAdmin(JobQueueAdmin):
     search_fields = ("task",)
     search_help_text = _("Job id, or words of the task.")
     ordering = ("-pk",)  # ids are UUIDv7: by age, and the only order a million rows come in for free
+    age = "id"
+    served = (("queue",), ("task",), ("room",))  # not by an index, but what lives is found however old it is
     actions = ("run_selected_now", "cancel_selected", "kill_selected")
     operations = (RUN_NOW, CANCEL, KILL)
     narrow = ("args",)

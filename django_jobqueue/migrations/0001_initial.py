@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'dead letters',
                 'db_table': 'jobqueue_dead_letter_jobs',
                 'permissions': [('retry_deadletterjob', 'Can retry dead letters'), ('edit_retry_deadletterjob', 'Can retry dead letters with edited arguments'), ('discard_deadletterjob', 'Can discard dead letters')],
-                'indexes': [models.Index(fields=['queue', 'failed_at'], name='jobqueue_dead_queue'), models.Index(fields=['task', 'error_class', 'failed_at'], name='jobqueue_dead_error'), models.Index(fields=['failed_at'], name='jobqueue_dead_age'), models.Index(fields=['fingerprint'], name='jobqueue_dead_fingerprint')],
+                'indexes': [models.Index(fields=['queue', 'failed_at', 'store'], name='jobqueue_dead_queue'), models.Index(fields=['task', 'error_class', 'failed_at'], name='jobqueue_dead_error'), models.Index(fields=['failed_at'], name='jobqueue_dead_age'), models.Index(fields=['fingerprint'], name='jobqueue_dead_fingerprint')],
             },
         ),
         migrations.CreateModel(

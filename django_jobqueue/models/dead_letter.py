@@ -59,7 +59,7 @@ class DeadLetterJob(models.Model):
             ("discard_deadletterjob", "Can discard dead letters"),
         ]
         indexes = [
-            models.Index(fields=["queue", "failed_at"], name="jobqueue_dead_queue"),
+            models.Index(fields=["queue", "failed_at", "store"], name="jobqueue_dead_queue"),
             models.Index(fields=["task", "error_class", "failed_at"], name="jobqueue_dead_error"),
             models.Index(fields=["failed_at"], name="jobqueue_dead_age"),
             models.Index(fields=["fingerprint"], name="jobqueue_dead_fingerprint"),

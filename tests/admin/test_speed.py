@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from django_jobqueue.admin import paginator
+from django_jobqueue.admin import paginator, reach
 from django_jobqueue.admin.filters import distinct_values
 from django_jobqueue.admin.paginator import CappedPaginator, RoughCount
 from django_jobqueue.models import DeadLetterJob, JobHistory, JobPriority
@@ -97,6 +100,47 @@ def test_counting_stops_at_the_cap(as_boss, monkeypatch):
     assert response.context["cl"].result_count == 20
     assert "20+ history" in response.content.decode()
     assert CappedPaginator(JobHistory.objects.order_by("pk"), 10).num_pages == 2
+
+
+@pytest.mark.parametrize(("listing", "field"), [("jobhistory", "finished_at"), ("deadletterjob", "failed_at")])
+def test_a_search_that_no_index_helps_ends_and_says_how_to_go_on(as_boss, monkeypatch, listing, field):
+    monkeypatch.setattr(reach, "REACH", 5)
+    write = {"jobhistory": write_history, "deadletterjob": write_letter}[listing]
+    start = timezone.now() - timedelta(days=1)
+    for minute in range(12):
+        write(task="rare.one" if minute < 2 else "common", **{field: start + timedelta(minutes=minute)})
+    looked_at, address = 0, f"{url(listing)}?q=rare"
+    while address:
+        page = as_boss.get(address)
+        looked_at += 1
+        found = re.search(r'href="(\?[^"]*__lt=[^"]*)">Look further back', page.content.decode())
+        address = f"{url(listing)}{html.unescape(found[1])}" if found else ""
+    assert looked_at == 3, "5, 5 and 2 rows"
+    assert {one.task for one in page.context["cl"].result_list} == {"rare.one"}
+    assert page.context["cl"].result_count == 2
+
+
+@pytest.mark.parametrize(
+    "query", ["", "finished_at__gte=2001-01-01 00:00:00%2B00:00", "q=01890a5d-ac96-774b-bcce-b302099a8057"]
+)
+def test_what_an_index_finds_is_looked_for_everywhere(as_boss, monkeypatch, query):
+    monkeypatch.setattr(reach, "REACH", 5)
+    for _ in range(12):
+        write_history()
+    page = as_boss.get(f"{url('jobhistory')}?{query}")
+    assert "Look further back" not in page.content.decode()
+    assert page.context["cl"].edge is None
+
+
+def test_live_jobs_are_searched_from_the_latest_on(queue, as_boss, monkeypatch):
+    monkeypatch.setattr(reach, "REACH", 5)
+    first = push(queue, task="rare.one")
+    for _ in range(8):
+        push(queue)
+    page = as_boss.get(f"{url('job')}?q=rare").content.decode()
+    further = html.unescape(re.search(r'href="(\?[^"]*__lt=[^"]*)">Look further back', page)[1])
+    assert str(first) in as_boss.get(f"{url('job')}{further}").content.decode()
+    assert str(first) in as_boss.get(f"{url('job')}?task=rare.one").content.decode(), "a filter looks everywhere"
 
 
 def test_a_rough_count_reads_as_one(settings):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min
+from django.db.models import BigIntegerField, Count, Min, Value
 
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import DeadLetterJob, DelayedJob, JobLock, JobPriority
@@ -84,14 +84,15 @@ def stats(dialect: Dialect, queue: str | None) -> list[QueueStats]:
         "dead": DeadLetterJob.objects.using(database).filter(store=""),
     }
     found: dict[str, QueueStats] = {}
+    now = dialect.now().timestamp()
     for room, rows in rooms.items():
         chosen = rows if queue is None else rows.filter(queue=queue)
-        for name, count in chosen.order_by().values_list("queue").annotate(Count("pk")):
+        oldest = Min("seq") if room == "ready" else Value(None, output_field=BigIntegerField())
+        # Of rows, not of keys: then an index that begins with the queue is all that is read.
+        for name, count, seq in chosen.order_by().values_list("queue").annotate(rows=Count("*"), oldest=oldest):
             found[name] = found.get(name, QueueStats(name))._replace(**{room: count})
-    now = dialect.now().timestamp()
-    for name, seq in rooms["ready"].order_by().values_list("queue").annotate(Min("seq")):
-        if name in found:
-            found[name] = found[name]._replace(oldest_ready_s=max(0.0, now - seq / 1e9))
+            if seq is not None:
+                found[name] = found[name]._replace(oldest_ready_s=max(0.0, now - seq / 1e9))
     return [found[name] for name in sorted(found)]
 
 
