@@ -75,7 +75,8 @@ class OrmScheduleTable:
     def seconds_to_next_due(self) -> float | None:
         dialect = self._dialect()
         found = dialect.rows(
-            f"SELECT {dialect.as_read('due_at')} FROM {RECURRING} WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1"
+            f"SELECT {dialect.as_read('r.due_at')} FROM {RECURRING} r "  # r., or PostgreSQL sorts what as_read gives
+            f"WHERE r.due_at IS NOT NULL ORDER BY r.due_at LIMIT 1"
         )
         return (dialect.from_time(found[0][0]) - dialect.now()).total_seconds() if found else None
 

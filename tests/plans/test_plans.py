@@ -1,0 +1,171 @@
+"""Every move reads by the intended index, whatever the tables hold and whatever the planner believes of them.
+
+With JOBQUEUE_PLANS_ROWS=1000000 it is a million rows of each kind.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connections
+
+from django_jobqueue.queues.orm import OrmQueue
+from tests.plans.explaining import Plan, explained
+from tests.plans.filling import TABLES, analyze, empty, fill
+from tests.plans.moves import moves
+from tests.queues.hooks import joined
+
+ROWS = [int(one) for one in os.environ.get("JOBQUEUE_PLANS_ROWS", "0,1000,20000").split(",")]
+SMALL = {"postgresql": 256, "sqlite": 0, "mysql": 0}
+"""Pages. PostgreSQL knows how long a table is, and reads one that is so short whole where that is quicker."""
+FEW = {"job_locks", "worker_processes"}
+"""As many rows as jobs and workers run at once: these may be read whole, whatever waits."""
+
+LINE, DUE, ONCE = "jobqueue_ready_line", "jobqueue_delayed_due", "jobqueue_history_once"
+UNNAMED = {"sqlite_autoindex_jobqueue_job_history_1": ONCE}
+"""SQLite keeps no names of unique constraints."""
+INTENDED = {
+    "push": ("job_history", ONCE),
+    "claim": ("job_priorities", LINE),
+    "claim of any": ("job_priorities", LINE),
+    "find": ("job_priorities", LINE),
+    "age": ("job_priorities", LINE),
+    "promote": ("delayed_jobs", DUE),
+    "next due": ("delayed_jobs", DUE),
+    "relay: look": ("delayed_jobs", DUE),
+    "relay: over": ("job_history", ONCE),
+    "tick: take": ("recurring_jobs", "jobqueue_recurring_due"),
+    "tick: next": ("recurring_jobs", "jobqueue_recurring_due"),
+    "prune history": ("job_history", "jobqueue_history_age"),
+    "prune letters": ("dead_letter_jobs", "jobqueue_dead_age"),
+}
+IN_ORDER = {"claim", "claim of any", "promote", "tick: take", "prune history", "prune letters"}
+"""These take the first rows of an index, and sort nothing that they would have to read to its end."""
+
+
+def filled(queue, rows, name="default"):
+    holder = queue._dialect().to_id(joined(queue))
+    fill(queue.database, rows, f"'{holder}'", name)
+
+
+def never_analyzed(queue, rows):
+    filled(queue, rows)
+
+
+def analyzed(queue, rows):
+    filled(queue, rows)
+    analyze(queue.database)
+
+
+def analyzed_when_empty(queue, rows):
+    analyze(queue.database)
+    filled(queue, rows)
+
+
+def analyzed_with_one_row(queue, rows):
+    filled(queue, 1)
+    analyze(queue.database)
+    empty(queue.database)
+    filled(queue, rows)
+
+
+def analyzed_when_full(queue, rows):
+    filled(queue, max(1_000, rows))
+    analyze(queue.database)
+    empty(queue.database)
+    filled(queue, rows)
+
+
+def analyzed_with_other_queues(queue, rows):
+    filled(queue, max(1_000, rows), "other")
+    analyze(queue.database)
+    empty(queue.database)
+    filled(queue, rows)
+
+
+STATISTICS = [
+    never_analyzed,
+    analyzed,
+    analyzed_when_empty,
+    analyzed_with_one_row,
+    analyzed_when_full,
+    analyzed_with_other_queues,
+]
+
+
+@contextmanager
+def by_hand(alias: str) -> Iterator[None]:
+    """No autovacuum: the statistics are what the test makes of them. At the end there are none."""
+    postgres = connections[alias].vendor == "postgresql"
+    with connections[alias].cursor() as cursor:
+        for table in ("jobs", *TABLES) if postgres else ():
+            cursor.execute(f"ALTER TABLE jobqueue_{table} SET (autovacuum_enabled = false)")
+    try:
+        yield
+    finally:
+        empty(alias)
+        with connections[alias].cursor() as cursor:
+            for table in ("jobs", *TABLES) if postgres else ():
+                cursor.execute(f"ALTER TABLE jobqueue_{table} RESET (autovacuum_enabled)")
+            if connections[alias].vendor == "sqlite":
+                cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
+                cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+        connections[alias].close()
+
+
+def problems(alias, name, plan: Plan, sizes) -> Iterator[str]:
+    """What is wrong with a plan of the move `name`."""
+    short = {table.removeprefix("jobqueue_"): index for table, index in sorted(plan.reads)}
+    limit = SMALL[connections[alias].vendor]
+    for table, index in short.items():
+        is_whole = not index and not plan.sql.rstrip().endswith("LIMIT 1")
+        if is_whole and table in sizes and table not in FEW and sizes[table] > limit:
+            yield f"{name}: reads {table} whole"
+    table, _ = INTENDED.get(name, ("", ""))
+    if name in IN_ORDER and f"jobqueue_{table}" in plan.sorts and sizes[table] > limit:
+        yield f"{name}: sorts {table}"
+
+
+def pages(alias) -> dict[str, int]:
+    with connections[alias].cursor() as cursor:
+        if connections[alias].vendor != "postgresql":
+            found = {}
+            for table in ("jobs", *TABLES):
+                cursor.execute(f"SELECT count(*) FROM jobqueue_{table}")
+                found[table] = cursor.fetchone()[0] // 100
+            return found
+        cursor.execute(
+            "SELECT replace(relname, 'jobqueue_', ''), pg_relation_size(oid) / 8192 FROM pg_class "
+            "WHERE relname LIKE 'jobqueue_%' AND relkind = 'r'"
+        )
+        return dict(cursor.fetchall())
+
+
+def look_at_all(alias, state, rows, how):
+    queue, found = OrmQueue(alias, database=alias), []
+    with by_hand(alias):
+        state(queue, rows)
+        sizes = pages(alias)
+        for name, move in moves(queue):
+            with explained(alias, how) as plans:
+                move()
+            assert plans, name
+            wrong = [f"{one}\n{plan.sql}\n{plan.text}" for plan in plans for one in problems(alias, name, plan, sizes)]
+            table, index = INTENDED.get(name, ("", ""))
+            used = {(read, UNNAMED.get(by, by)) for plan in plans for read, by in plan.reads}
+            is_long = table and sizes[table] > SMALL[connections[alias].vendor]
+            if is_long and (f"jobqueue_{table}", index) not in used:
+                wrong.append(f"{name}: {index} is not among {sorted(used)}")
+            found += wrong
+    queue.close()
+    assert not found, "\n\n".join(found)
+
+
+@pytest.mark.django_db(transaction=True, databases=["postgres"])
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("state", STATISTICS)
+def test_postgresql_reads_by_the_intended_indexes(state, rows):
+    look_at_all("postgres", state, rows, "custom")
