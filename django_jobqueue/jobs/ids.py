@@ -44,6 +44,11 @@ def uuid_of(data: bytes) -> UUID:
     return _made(int.from_bytes(data, "big"))
 
 
+def uuid_of_hex(digits: str) -> UUID:
+    """The id in 32 hexadecimal digits, as `UUID(digits)` and as quick as `uuid_of`. Raises `ValueError` like it."""
+    return _made(int(digits, 16)) if len(digits) == 32 else UUID(digits)
+
+
 def _made(value: int) -> UUID:
     made = object.__new__(UUID)
     object.__setattr__(made, "int", value)

@@ -46,12 +46,10 @@ BUGS = [
         "no_fence",
         "Oban, chancy, procrastinate: a completion is written whoever holds the job",
         Edit(
-            f"{ORM}/settling.py",
-            "                settled.add((lease.job_id, lease.lease_no))\n",
-            "                settled.add((lease.job_id, lease.lease_no))\n"
-            "            elif one.move is Move.COMPLETED:\n"
-            "                dialect.delete_ids(JOBS, 'id', [one.reservation.job_id])\n"
-            "                settled.add((one.reservation.job_id, one.reservation.lease_no))\n",
+            f"{ORM}/sqlite.py",
+            "holders = self._end_leases(done)\n",
+            "holders = dict.fromkeys((one.reservation.job_id, one.reservation.lease_no) for one in done)\n"
+            "        holders.update(self._end_leases(done))\n",
         ),
         tests="tests/queues/test_sqlite.py",
         k="p3",
@@ -59,10 +57,7 @@ BUGS = [
     bug(
         "fence_of_state_only",
         "River, pg-boss: a settlement counts while the job is running, under whatever lease",
-        Edit(f"{ORM}/dialect.py", "if (lease.job_id, lease.lease_no) in numbers})", "})"),
-        Edit(
-            f"{ORM}/settling.py", "return lease is not None and lease.lease_no ==", "return lease is not None or 0 =="
-        ),
+        Edit(f"{ORM}/sqlite.py", "AND lease_no = ? AND name", "AND ? AND name"),
         tests="tests/queues/test_sqlite.py",
         k="p3",
     ),
@@ -119,7 +114,7 @@ BUGS = [
     bug(
         "attempts_counted_at_the_end",
         "procrastinate: a job that kills its worker never counts one",
-        Edit(f"{ORM}/dialect.py", "min(attempt + 1, MAX_SMALLINT)", "min(attempt, MAX_SMALLINT)"),
+        Edit(f"{ORM}/sqlite.py", "min(r.attempt + 1, ", "min(r.attempt, "),
         tests="tests/queues/test_sqlite.py",
         k="p5",
     ),
@@ -304,16 +299,7 @@ BUGS = [
     bug(
         "payload_decoded_by_the_claim",
         "kombu #2421, delayed_job #1173: one row nobody can decode stops the queue",
-        Edit(
-            f"{ORM}/dialect.py",
-            "        args=job.args,\n        max_attempts",
-            "        args=str(json.loads(job.args) and job.args),\n        max_attempts",
-        ),
-        Edit(
-            f"{ORM}/dialect.py",
-            "from __future__ import annotations\n",
-            "from __future__ import annotations\n\nimport json\n",
-        ),
+        Edit(f"{ORM}/sqlite.py", "if any(row[6] is None for", "if any(row[6] is None or not json.loads(row[8]) for"),
         tests="tests/queues/test_sqlite.py",
         k="never_decodes",
     ),

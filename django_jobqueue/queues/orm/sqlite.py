@@ -1,20 +1,46 @@
-"""SQLite: one writer at a time, so every move takes the write lock first and needs no row locks."""
+"""SQLite: one writer at a time, so every move takes the write lock first and needs no row locks.
+
+The hot statements go through the driver's own cursor on Django's connection, in a few forms that the driver keeps
+prepared. What a job costs here is Python, not SQL, so a batch is made of as few values as it can be.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
+from django_jobqueue import failpoints
+from django_jobqueue.jobs.ids import uuid_of_hex
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.queues.orm.dialect import Dialect
-from django_jobqueue.queues.orm.rows import JOBS, READY, insert
+from django_jobqueue.models import JobHistory
+from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT, Dialect
+from django_jobqueue.queues.orm.rows import JOBS, LOCKS, READY, insert
+from django_jobqueue.queues.orm.values import EPOCH, MICROSECOND
 
+ROWS_AT_ONCE = 20
+"""Rows that one INSERT writes. More are no faster, and need a statement of their own for each number of rows."""
+_COMPLETED = str(JobHistory.Outcome.COMPLETED)
+_VALUES = re.compile(r"VALUES (\(.*?\))")
 _INSERT_JOB, _INSERT_READY = (insert(table).replace("%s", "?") for table in (JOBS, READY))
+# The line is read in its order, and LEFT JOIN keeps it: nothing is sorted, and it stops after so many.
+_LINE = f"""
+SELECT r.job_id, min(r.lease_no + 1, {MAX_INT}), min(r.attempt + 1, {MAX_SMALLINT}), r.crashes, r.priority, r.seq,
+       j.id, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, j.crash_budget, j.created_at || ''
+FROM {READY} r LEFT JOIN {JOBS} j ON j.id = r.job_id
+WHERE r.queue = ? ORDER BY r.priority DESC, r.seq LIMIT ?
+"""
+# A list is one parameter, so one prepared statement whatever its length.
+_AMONG = "IN (SELECT value FROM json_each(?))"
+_END_LEASES = f"DELETE FROM {LOCKS} WHERE id {_AMONG} AND lease_no = ? AND name = '' RETURNING id, worker_id"
 
 
 class SQLiteDialect(Dialect):
@@ -23,6 +49,9 @@ class SQLiteDialect(Dialect):
 
     def to_id(self, value: UUID | None) -> Any:
         return None if value is None else value.hex
+
+    def from_id(self, value: Any) -> UUID:
+        return uuid_of_hex(value) if isinstance(value, str) else super().from_id(value)
 
     def to_time(self, moment: datetime | None) -> Any:
         if moment is not None and moment.tzinfo is UTC:
@@ -34,6 +63,10 @@ class SQLiteDialect(Dialect):
 
     def from_time(self, value: Any) -> datetime:
         if isinstance(value, str):
+            try:
+                return datetime.fromisoformat(f"{value}+00:00")  # what Django writes, and so do we
+            except ValueError:
+                pass
             try:
                 value = datetime.fromisoformat(value)
             except ValueError:
@@ -91,3 +124,127 @@ class SQLiteDialect(Dialect):
                 yield
         finally:
             connection.transaction_mode = previous
+
+    # -- statements --------------------------------------------------------------------------------------------------
+
+    def fast_rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A statement in the driver's own words; errors come out as Django's."""
+        self.connection.ensure_connection()
+        with self.connection.wrap_database_errors:
+            rows: list[tuple[Any, ...]] = self.connection.connection.execute(sql, params).fetchall()
+        return rows
+
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        whole = len(rows) - len(rows) % ROWS_AT_ONCE if _VALUES.search(sql) else 0
+        pieces = [
+            [value for row in rows[start : start + ROWS_AT_ONCE] for value in row]
+            for start in range(0, whole, ROWS_AT_ONCE)
+        ]
+        self.connection.ensure_connection()
+        driver = self.connection.connection
+        with self.connection.wrap_database_errors:
+            if pieces:
+                driver.executemany(_native(sql, ROWS_AT_ONCE), pieces)
+            if len(rows) > whole:
+                driver.executemany(_native(sql, 1), rows[whole:])
+
+    def _delete_rows(self, table: str, column: str, db_ids: Sequence[Any]) -> None:
+        try:
+            among = json.dumps(db_ids)
+        except TypeError:  # bytes, in a row written by hand
+            super()._delete_rows(table, column, db_ids)
+        else:
+            self.fast_rows(f"DELETE FROM {table} WHERE {column} {_AMONG}", [among])
+
+    # -- claim and settle --------------------------------------------------------------------------------------------
+
+    def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        line = self.fast_rows(_LINE, (queue, limit))
+        if not line or not self.is_alive(worker):
+            return []
+        if any(row[6] is None for row in line):
+            return super().claim(queue, limit, worker)  # takes places without a job out of the line
+        now, holder = self.now(), self.to_id(worker)
+        at, ms = self.to_time(now), (now - EPOCH) // MICROSECOND // 1_000
+        self.insert_many(
+            insert(LOCKS),
+            [
+                (db_id, "", holder, lease_no, queue, priority, seq, attempt, crashes, at)
+                for db_id, lease_no, attempt, crashes, priority, seq, *_ in line
+            ],
+        )
+        self._delete_rows(READY, "job_id", [row[0] for row in line])
+        to_id, to_time, made = self.from_id, self.from_time, Reservation._make
+        return [
+            made(
+                (
+                    *(to_id(row[0]), *row[1:4], queue, row[4], *row[7:12], to_time(row[13]), now),
+                    *(max(0, ms - row[5] // 1_000_000), row[12]),
+                )
+            )
+            for row in line
+        ]
+
+    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
+        done = [one for one in settlements if one.move is Move.COMPLETED]
+        if not done:
+            return set()
+        holders = self._end_leases(done)
+        held = [one for one in done if (one.reservation.job_id, one.reservation.lease_no) in holders]
+        self.write_history(self._completions(held, holders))
+        failpoints.hit("settle.half_written")
+        self._delete_rows(JOBS, "id", [one.reservation.job_id.hex for one in held])
+        return set(holders)
+
+    def _end_leases(self, settlements: Sequence[Settlement]) -> dict[tuple[UUID, int], str | None]:
+        """Take the leases that are still held with these numbers, and say of which worker."""
+        ids: dict[int, dict[str, UUID]] = {}
+        for one in settlements:
+            job_id = one.reservation.job_id
+            ids.setdefault(one.reservation.lease_no, {})[job_id.hex] = job_id
+        return {
+            (wanted[db_id], lease_no): worker
+            for lease_no, wanted in ids.items()
+            for db_id, worker in self.fast_rows(_END_LEASES, (json.dumps(list(wanted)), lease_no))
+        }
+
+    def _completions(
+        self, settlements: Sequence[Settlement], holders: dict[tuple[UUID, int], str | None]
+    ) -> list[tuple[Any, ...]]:
+        """As `Moves` writes them, from what the claim told the worker: that is what stood in the lease."""
+        rows: list[tuple[Any, ...]] = []
+        after = _Moments(self).after
+        for one in settlements:
+            job, ended = one.reservation, one.start_ms + one.run_ms
+            rows.append(
+                (
+                    *(job.job_id.hex, job.lease_no, job.attempt, job.queue, job.task, job.args, job.priority),
+                    *(_COMPLETED, one.result, "", "", "", job.wait_ms + one.start_ms, one.run_ms, one.memory_kb),
+                    *(holders[job.job_id, job.lease_no], self.to_time(job.created_at)),
+                    *(after(job.claimed_at, one.start_ms), after(job.claimed_at, ended)),
+                )
+            )
+        return rows
+
+
+class _Moments:
+    """Moments as text. Those of a batch are few: so many milliseconds after the claim of all of them."""
+
+    def __init__(self, dialect: SQLiteDialect) -> None:
+        self._dialect = dialect
+        self._start: datetime | None = None
+        self._texts: dict[int, str] = {}
+
+    def after(self, start: datetime, ms: int) -> str:
+        if start is not self._start:
+            self._start, self._texts = start, {}
+        text = self._texts.get(ms)
+        if text is None:
+            text = self._texts[ms] = self._dialect.to_time(start + timedelta(milliseconds=ms))
+        return text
+
+
+@lru_cache(maxsize=64)
+def _native(sql: str, rows: int) -> str:
+    """A statement with the driver's marks, and so many rows after VALUES instead of one."""
+    return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * rows), sql).replace("%s", "?")
