@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,12 @@ import pytest
 DATABASE_SERVICES = ("postgres", "mariadb")
 # Real processes, mostly: seconds each. The quick suite (`-m "not slow"`) leaves them out.
 SLOW_DIRECTORIES = {"acceptance", "benchmarks", "chaos", "crash"}
+
+
+def pytest_configure() -> None:
+    """A run in the background of a script is deaf to Ctrl-C, and what it starts would inherit that: tests send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
