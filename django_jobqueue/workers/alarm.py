@@ -76,16 +76,18 @@ class Alarm:
                 return
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        """Do what is due, one action for each signal: the first may raise."""
+        """Do what has been due for longest, one action for each signal: the first may raise."""
         action, now = None, time.monotonic()
-        for name, (moment, what) in self._due.copy().items():
+        for name, (moment, what) in sorted(self._due.copy().items(), key=lambda item: _moment(item[1])):
             if moment <= now:
                 self._due.pop(name, None)
                 action = what
                 break
-        self._wind()
-        if action is not None:
-            action()
+        try:
+            if action is not None:
+                action()
+        finally:
+            self._wind()  # not before: the next one would ring in the middle of this, and might take its place
 
     RINGS = _ring.__code__
     """The code below which a traceback is ours."""
