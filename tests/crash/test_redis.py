@@ -89,7 +89,7 @@ def test_with_a_file_synced_every_second_no_old_job_is_lost(open_stage):
 @on_redis
 def test_a_job_whose_lease_ended_in_an_outage_runs_again_and_none_is_lost(open_stage, server):
     """Its worker is frozen, or it could be the first to be heard afterwards, and keep it."""
-    lease = 1.0
+    lease = 2.0
     stage = open_stage(lease=lease, server=server.url)
     gate = stage.directory / "gate"
     slow = stage.push(tasks.gated, "slow", str(gate))
@@ -160,7 +160,7 @@ def test_what_a_producer_was_told_is_stored_whoever_dies(open_stage, server):
 @on_redis
 def test_what_ended_before_the_outage_is_recorded_after_it(open_stage, server):
     """Killed between the settlement and the rows: they are made of what the file kept."""
-    stage = open_stage(lease=1.0, server=server.url)
+    stage = open_stage(lease=2.0, server=server.url)
     head = stage.push(tasks.doomed, "doomed")
     dead = stage.worker(conf={"PREFETCH_MAX": 1}, JOBQUEUE_FAILPOINT="record.before:kill")
     wait_until(lambda: dead.poll() is not None, "its end")
@@ -220,12 +220,10 @@ def listeners(stage):
 def test_a_worker_outlives_its_connections(open_stage, server):
     """All of them are ended, again and again, while it works."""
     stage = open_stage(server=server.url)
-    ids = stage.push_many(tasks.work, 800)
-    worker = stage.worker(conf={"PREFETCH_MAX": 4})
-    ended = 0
-    while len(stage.names("end")) < 800:
-        reached = min(800, len(stage.names("end")) + 100)
-        wait_until(lambda reached=reached: len(stage.names("end")) >= reached, "it works on")
+    worker, ids, ended = stage.worker(conf={"PREFETCH_MAX": 4}), [], 0
+    for n in range(8):
+        ids += stage.push_many(tasks.work, 100, f"part{n}.")
+        stage.wait_for("end", count=100 * n + 50)
         ended += cut(stage)
     settled(stage)
     assert worker.poll() is None

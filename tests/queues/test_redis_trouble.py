@@ -16,9 +16,8 @@ from django_jobqueue.exceptions import EnqueueError, JobQueueError, QueueFull, S
 from django_jobqueue.queues.redis.failures import code_of
 from tests.queues.hooks import wait_for
 from tests.servers import DurableRedis
-from tests.servers.cluster import free_ports
 from tests.servers.redis import find_redis, find_redis62
-from tests.servers.rooms import LOOPBACK, Account, Room, ask
+from tests.servers.rooms import LOOPBACK, Account, Room, ask, free_ports
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 

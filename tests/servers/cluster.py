@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from tests.servers.redis import durability, find_redis, title, within_reach
-from tests.servers.rooms import LOOPBACK, START_TIMEOUT, Missing, Room, ask
+from tests.servers.rooms import LOOPBACK, START_TIMEOUT, Missing, Room, ask, free_ports
 
 NODES = 3
 SLOTS = 16384
@@ -20,7 +18,8 @@ PATIENCE = 60_000  # milliseconds, once they do: a node of a busy machine that i
 def start_cluster(room: Room) -> dict[str, str]:
     """Nodes that are about to form a cluster; it serves in two seconds, see `wait_for_cluster`."""
     binary = within_reach(room, find_redis())
-    ports, buses = free_ports(NODES), free_ports(NODES)
+    free = free_ports(2 * NODES)
+    ports, buses = free[:NODES], free[NODES:]
     for number, (port, bus) in enumerate(zip(ports, buses, strict=True)):
         directory = room.path / f"node{number}"
         options = (
@@ -35,15 +34,6 @@ def start_cluster(room: Room) -> dict[str, str]:
         command(port, f"CLUSTER ADDSLOTSRANGE {first} {last}")
         command(ports[0], f"CLUSTER MEET {LOOPBACK} {port} {buses[number]}")
     return {"url": f"redis://{LOOPBACK}:{ports[0]}", "version": f"{title(binary)}, {NODES} nodes"}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody uses. All are held until the last is known: the system would give the same one again."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def command(port: int, text: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
+import random
 import re
 import signal
 import socket
@@ -17,6 +19,7 @@ from pathlib import Path
 
 START_TIMEOUT = 60.0  # seconds; a loaded CI machine needs more than the usual one or two
 LOOPBACK = "127.0.0.1"
+OUR_PORTS = range(20_000, 32_000)
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
@@ -135,6 +138,20 @@ def ask(address: Path | int, question: bytes = b"", seconds: float = 1.0) -> byt
             return connection.recv(4096)
         except OSError:
             return b""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody uses, and that the system gives nobody before they are used: it gives those above 32,768.
+
+    By chance, so that runs beside each other hardly ever choose the same.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(OUR_PORTS, len(OUR_PORTS)):
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise Missing("there is no free port")
 
 
 def make_directory() -> Path:

@@ -19,14 +19,14 @@ def reloading(open_stage):
 
     Its settings module is a file that may be changed.
     """
-    stage = open_stage(lease=1.0)
+    stage = open_stage()
     stage.push_many(tasks.work, 5, "quick")
     stage.push(tasks.gated, "slow", str(stage.directory / "gate"))
     stage.push_many(tasks.work, 4, "behind")
     source = stage.directory / "reloaded_settings.py"
     source.write_text("from tests.crash.settings import *\n")
     path = os.pathsep.join([str(stage.directory), os.getcwd()])
-    conf = {"PREFETCH_SECONDS": 30}  # it keeps what it fetched with the slow job
+    conf = {"PREFETCH_SECONDS": 3_600}  # it keeps what it fetched with the slow job
     process = stage.worker("--autoreload", conf=conf, DJANGO_SETTINGS_MODULE=source.stem, PYTHONPATH=path)
     stage.wait_for("start", "slow")
     wait_until(lambda: stage.leases() > 1, "jobs fetched together with the slow one")

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -23,6 +24,7 @@ from django_jobqueue.workers.health import Asked, Health, Probes, health_of_boar
 from tests.crash import tasks
 from tests.crash.fixtures import REDIS, SQLITE
 from tests.crash.processes import terminate
+from tests.servers.rooms import free_ports
 from tests.waiting import wait_until
 from tests.workers.test_supervisor import processes_of
 
@@ -93,14 +95,13 @@ def test_dead_is_who_has_a_parent_that_kills_nobody(board):
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def ask(port, path=READYZ, **request):
     question = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", **request)  # noqa: S310 (one of ours)
     try:
-        with urllib.request.urlopen(question, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(question, timeout=60) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -135,6 +136,7 @@ def probes(tmp_path):
 )
 def test_file_and_port_tell_the_same(probes, health, alive, ready):
     file, port, _ = probes(lambda: health)
+    wait_until(file.exists, "the file is written")
     assert ask(port, LIVEZ) == (alive, str(health))
     assert ask(port, READYZ) == (ready, str(health))
     assert file.read_text() == str(health)
@@ -152,9 +154,9 @@ def test_at_the_end_the_file_is_gone_and_the_port_closed(probes):
     assert list(file.parent.iterdir()) == []
 
 
-def test_who_has_not_looked_for_long_is_dead(probes):
-    _, _port, chore = probes(Health)
-    chore.answer("/livez")
+def test_who_has_not_looked_for_long_is_dead():
+    chore = Probes(Health, Asked())
+    assert chore.answer("/livez")[0] == 200
     chore.seen_at -= health.STUCK_SECONDS + 5
     assert chore.answer("/livez")[0] == 503
 
@@ -167,8 +169,14 @@ def test_a_client_that_says_nothing_holds_nobody_up(probes):
 
 def test_a_file_that_cannot_be_written_is_told_and_tried_again(probes, tmp_path, caplog):
     file, port, _ = probes(Health)
-    file.unlink(missing_ok=True)
-    file.mkdir()
+
+    def is_in_its_way():
+        file.unlink(missing_ok=True)
+        with suppress(FileExistsError):  # it was written in between
+            file.mkdir()
+        return file.is_dir()
+
+    wait_until(is_in_its_way)
     wait_until(lambda: "can't be written" in caplog.text, "it is told")
     file.rmdir()
     wait_until(file.is_file, "it is written")

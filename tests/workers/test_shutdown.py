@@ -36,7 +36,7 @@ def test_the_running_job_finishes_and_the_others_go_back_to_their_places(open_st
         stage.push(tasks.work, f"quick{n}")
     stage.push(tasks.gated, "slow", str(gate))
     waiting = [stage.push(tasks.work, f"later{n}") for n in range(6)]
-    worker = stage.worker(conf={"PREFETCH_SECONDS": 30})
+    worker = stage.worker(conf={"PREFETCH_SECONDS": 3_600})
     stage.wait_for("start", "slow")
     wait_until(lambda: stage.leases() > 1, "jobs fetched together with the slow one")
 
@@ -57,7 +57,7 @@ def test_the_running_job_finishes_and_the_others_go_back_to_their_places(open_st
 
 @on_most
 def test_the_second_signal_interrupts_the_job_and_gives_it_back(open_stage):
-    stage = open_stage(lease=1.0)
+    stage = open_stage()
     job_id = stage.push(tasks.gated, "slow", str(stage.directory / "never"))
     worker = stage.worker()
     stage.wait_for("start", "slow")

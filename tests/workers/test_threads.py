@@ -517,7 +517,7 @@ def test_a_signal_at_any_moment_leaves_no_lease_and_burns_no_attempt(open_stage,
 @slow
 @on_most
 def test_the_second_signal_gives_back_what_runs_in_threads(open_stage):
-    stage = open_stage(lease=1.0)
+    stage = open_stage()
     for n in range(3):
         stage.push(tasks.gated, f"sync{n}", str(stage.directory / "never"))
         stage.push(tasks.agated, f"async{n}", str(stage.directory / "never"))
