@@ -14,7 +14,7 @@ from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import DeadLetterJob, JobHistory, WorkerProcess
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity, WorkerReport
-from django_jobqueue.queues.redis import RedisQueue, packed
+from django_jobqueue.queues.redis import RedisQueue, packed, records
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.scripts import KEYS
 from django_jobqueue.workers.worker import Worker
@@ -83,7 +83,7 @@ def verbs(queue, worker, held, waiting):
 
 
 VERBS = list(verbs(None, None, None, None))
-PUSH_TOUCHES = {"jobs", "done", "older", "counts", "meta"}
+PUSH_TOUCHES = {"jobs", "traits", "done", "older", "counts", "meta"}
 """A push looks only at what it needs, because it is made for every single job."""
 
 
@@ -333,7 +333,7 @@ def test_a_push_is_cut_by_size_too(queue, monkeypatch):
     large = [job(args='{"args":["' + "x" * 200_000 + '"],"kwargs":{}}') for _ in range(3)]
     run, calls = queue._scripts.run, []
     monkeypatch.setattr(queue._scripts, "run", lambda name, *rest: calls.append(name) or run(name, *rest))
-    monkeypatch.setattr("django_jobqueue.queues.redis.packed.COMPRESS_FROM", 10**9)
+    monkeypatch.setattr("django_jobqueue.queues.redis.records.COMPRESS_FROM", 10**9)
     monkeypatch.setattr("django_jobqueue.queues.redis.queue.PUSH_BYTES", 450_000)
     assert queue.push(*large) == [one.id for one in large]
     assert calls == ["push", "push"]
@@ -351,13 +351,52 @@ def test_p9_a_compressed_bomb_is_not_unpacked(queue, client):
     bomb = job(args='{"args":["' + "x" * 100_000 + '"],"kwargs":{}}')
     queue.push(bomb)
     record = client.hget(key("jobs"), bomb.id.bytes)
-    body = packed._HEAD.size + len("default")
-    size = body + packed._BODY.size
-    claims_less = record[: size - 4] + (50).to_bytes(4, "big") + record[size:]
-    assert packed._BODY.unpack_from(claims_less, body)[-1] == 50
+    size = records._HEAD.size + 1
+    assert int.from_bytes(record[size : size + 4], "big") == 100_002  # without what is around the arguments
+    claims_less = record[:size] + (50).to_bytes(4, "big") + record[size + 4 :]
     client.hset(key("jobs"), bomb.id.bytes, claims_less)
     mine = claim_one(queue)
     assert (mine.job_id, mine.task, mine.args) == (bomb.id, "", "")
+
+
+# -- what jobs have in common ------------------------------------------------------------------------------------------
+
+
+def test_what_jobs_have_in_common_is_stored_once(queue, client):
+    alike, other = jobs(3, task="tests.tasks.common", max_attempts=7), job(task="tests.tasks.other")
+    queue.push(*alike, other)
+    assert client.hlen(key("traits")) == 4  # a number and the way back, for two kinds
+    assert all(b"common" not in client.hget(key("jobs"), one.id.bytes) for one in alike)
+    assert [(one.task, one.max_attempts) for one in claim(queue, 4)] == [("tests.tasks.common", 7)] * 3 + [
+        (other.task, 3)
+    ]
+
+
+def test_p1_a_job_waits_in_few_bytes(queue, client):
+    mine = job(args='{"args":["' + "x" * 150 + '"],"kwargs":{}}')
+    queue.push(mine)
+    assert client.hstrlen(key("jobs"), mine.id.bytes) == 22 + 152
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_p1_when_there_are_no_more_numbers_a_job_is_stored_whole(queue, client, count):
+    client.hset(key("traits"), mapping={b"%d" % n: b"x" for n in range(20_000)})
+    mine = jobs(count, task="tests.tasks.late", unique_key=None)
+    queue.push(*mine)
+    assert client.hlen(key("traits")) == 20_000
+    assert [(one.job_id, one.task) for one in claim(queue, 2)] == [(one.id, "tests.tasks.late") for one in mine]
+
+
+def test_p9_a_job_whose_traits_are_gone_can_die(queue, client):
+    lost = job(queue="mail")
+    queue.push(lost)
+    client.delete(key("traits"))
+    assert queue.find(lost.id) is not None
+    (mine,) = claim(queue, queues=["mail"])
+    assert (mine.job_id, mine.task) == (lost.id, "")
+    assert settle(queue, mine, Move.DEAD, reason="unknown_task")
+    queue.push(job(task="tests.tasks.next"))  # numbers begin anew
+    assert claim_one(queue).task == "tests.tasks.next"
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_jobqueue.conf import conf
 from django_jobqueue.models import DeadLetterJob, JobHistory, WorkerProcess
 from django_jobqueue.queues.inspection import Fault, Inspector, Slice, Suspect
-from django_jobqueue.queues.redis import packed
+from django_jobqueue.queues.redis import packed, records
 from django_jobqueue.queues.redis.outbox import Outbox
 from django_jobqueue.queues.redis.scripts import Scripts
 
@@ -57,7 +57,7 @@ class JobSeen(NamedTuple):
     job_id: UUID
     letters: str
     state: packed.State
-    record: packed.Record | None
+    record: records.Record | None
 
 
 class Past(NamedTuple):
@@ -276,7 +276,7 @@ def _job_seen(job_id: bytes, letters: bytes, state: bytes, record: bytes) -> Job
         UUID(bytes=job_id),
         letters.decode(),
         packed.unpack_state(state),
-        packed.unpack_record(record) if record else None,
+        records.unpack_record(record) if record else None,
     )
 
 

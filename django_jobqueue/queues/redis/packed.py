@@ -1,15 +1,10 @@
-"""What stands in Redis, and what Python makes of it: records of jobs, their states, and entries of ended executions.
-
-The scripts know the heads of these only (see scripts/keys.lua); everything behind them is opaque to a server.
-"""
+"""What goes to Redis and comes back, but for records of jobs: their states, claims, settlements, ended executions."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
-from math import isnan, nan
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
@@ -19,26 +14,18 @@ from django_jobqueue.jobs.ids import uuid_of
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
+from django_jobqueue.queues.redis.records import EPOCH, moment, pack_record, unpack_record
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-COMPRESS_FROM = 1_024
-"""Arguments of so many bytes are compressed, when that makes them shorter."""
 PIECE_BYTES = 1024 * 1024
-LONGEST_ARGS = 64 * 1024 * 1024
-"""What is unpacked at most, whatever a record claims: it may not have been written by us."""
 
 _ASKS = Struct(">I16scdI")
-_HEAD = Struct(">ddbBH")
-_BODY = Struct(">BBBHHdHHI")
 _STATE = Struct(">cbddHIHcd16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
 _CLAIMED = Struct(">IcbddHIHcd16s16s")
 _INDEX = Struct(">I")
-_VERSION = 1
-_PLAIN, _ZLIB = 0, 1
 _NOBODY = bytes(16)
 
 OUTCOMES = {
@@ -59,22 +46,6 @@ LETTERS = {
     Move.DEAD: b"D",
     Move.RELEASED: b"L",
 }
-
-
-class Record(NamedTuple):
-    """A job as it was pushed. `problem` says what is wrong with one that can't be read."""
-
-    created_at: datetime
-    queue: str
-    priority: int
-    task: str
-    args: str
-    max_attempts: int = 1
-    timeout: float | None = None
-    unique_key: str | None = None
-    concurrency_key: str = ""
-    times_retried: int = 0
-    crash_budget: int | None = None
 
 
 class State(NamedTuple):
@@ -106,15 +77,6 @@ def wait_ms(ready_at: float, claimed_at: float) -> int:
     return int(waited) // 1_000 if 0 < waited < 1e17 else 0
 
 
-@lru_cache(maxsize=256)  # jobs that are claimed together were often pushed together
-def moment(microseconds: float) -> datetime:
-    """A time that was read. What is none reads as the epoch: it must not stop a batch."""
-    try:
-        return EPOCH + timedelta(microseconds=microseconds)
-    except (OverflowError, ValueError):
-        return EPOCH
-
-
 def microseconds(when: datetime) -> int:
     return (when - EPOCH) // MICROSECOND
 
@@ -139,76 +101,6 @@ def pack_push(job: JobPayload) -> bytes:
 
 def unpack_ids(data: bytes) -> list[UUID]:
     return [uuid_of(data[at : at + 16]) for at in range(0, len(data), 16)]
-
-
-def pack_record(job: JobPayload) -> bytes:
-    """A job as it is stored; the scripts fill in when it was pushed, and its place."""
-    queue, unique = job.queue.encode(), (job.unique_key or "").encode()
-    task, key, args = job.task.encode(), job.concurrency_key.encode(), job.args.encode()
-    how, stored = _PLAIN, args
-    if COMPRESS_FROM <= len(args) <= LONGEST_ARGS:
-        shorter = zlib.compress(args, 1)
-        if len(shorter) < len(args):
-            how, stored = _ZLIB, shorter
-    timeout = nan if job.timeout is None else job.timeout
-    head = _HEAD.pack(0.0, 0.0, job.priority, len(queue), len(unique))
-    budget, sizes = job.crash_budget or 0, (len(task), len(key), len(args))
-    body = _BODY.pack(_VERSION, how, budget, job.max_attempts, job.times_retried, timeout, *sizes)
-    return b"".join((head, queue, unique, body, task, key, stored))
-
-
-def unpack_record(data: bytes) -> Record:
-    """A job from its record. One that can't be read has no task, so it will be a dead letter, not a stopped worker."""
-    try:
-        created, _, priority, queue_size, unique_size = _HEAD.unpack_from(data)
-        at = _HEAD.size + queue_size
-        queue, unique = data[_HEAD.size : at].decode(), data[at : at + unique_size].decode()
-        at += unique_size
-        version, how, budget, max_attempts, times_retried, timeout, task_size, key_size, size = _BODY.unpack_from(
-            data, at
-        )
-        at += _BODY.size
-        task, key = data[at : at + task_size].decode(), data[at + task_size : at + task_size + key_size].decode()
-        if version != _VERSION:
-            raise ValueError(f"version {version}")
-        args = _unpack_args(data[at + task_size + key_size :], how, size).decode()
-    except (StructError, UnicodeDecodeError, ValueError, zlib.error):
-        return Record(EPOCH, "default", 0, "", "")
-    return Record(
-        moment(created),
-        queue,
-        priority,
-        task,
-        args,
-        max_attempts,
-        None if isnan(timeout) else timeout,
-        unique or None,
-        key,
-        times_retried,
-        budget or None,
-    )
-
-
-def task_of(head: bytes) -> str:
-    """The name of the task, from the beginning of a record; empty for garbage."""
-    try:
-        _, _, _, queue_size, unique_size = _HEAD.unpack_from(head)
-        at = _HEAD.size + queue_size + unique_size
-        size = _BODY.unpack_from(head, at)[6]
-        return head[at + _BODY.size : at + _BODY.size + size].decode()
-    except (StructError, UnicodeDecodeError):
-        return ""
-
-
-def _unpack_args(stored: bytes, how: int, size: int) -> bytes:
-    if how == _PLAIN:
-        return stored
-    if how != _ZLIB or size > LONGEST_ARGS:
-        raise ValueError("packed in an unknown way, or too long")
-    args = zlib.decompressobj().decompress(stored, size + 1)
-    if len(args) != size:
-        raise ValueError("not as long as it was")
-    return args
 
 
 def unpack_state(data: bytes) -> State:

@@ -38,7 +38,7 @@ from django_jobqueue.queues.base import (
 )
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.queues.inspection import Inspector
-from django_jobqueue.queues.redis import packed, values
+from django_jobqueue.queues.redis import packed, records, values
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.entries import Entry
 from django_jobqueue.queues.redis.inspecting import RedisInspector
@@ -51,6 +51,8 @@ from django_jobqueue.queues.redis.waiting import Waiter
 
 PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
 """What one script stores at most. A push of more is several, and not all or none."""
+FIRST_OF_ITS_KIND = 2
+"""What `push_one.lua` says of a job whose traits have no number yet."""
 LOOK_JOBS = 5_000
 """About so many jobs one script looks at, which others wait for."""
 LEFT_BEHIND_SECONDS = 2.0
@@ -98,10 +100,8 @@ class RedisQueue(Queue):
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         """Push into Redis now, whatever transaction is open. Raises `EnqueueError`, `QueueFull` when memory is."""
         try:
-            if len(payloads) == 1 and payloads[0].is_plain:
-                job = payloads[0]
-                self._scripts.run("push_one", job.id.bytes, packed.pack_record(job), job.queue, job.priority)
-                ids = [job.id]
+            if len(payloads) == 1 and payloads[0].is_plain and self._push_plain(payloads[0]):
+                ids = [payloads[0].id]
             else:
                 ids = self._push(payloads)
         except EnqueueError:
@@ -110,6 +110,13 @@ class RedisQueue(Queue):
             raise EnqueueError(f"the queue {self.alias!r} did not store the job: {error}") from error
         failpoints.hit("enqueue.committed")
         return ids
+
+    def _push_plain(self, job: JobPayload) -> bool:
+        """The short way. False: the first of its kind has to go the long one."""
+        traits, own = records.traits_of(job), records.own_of(job)
+        return bool(
+            self._scripts.run("push_one", job.id.bytes, job.queue, job.priority, traits, own) != FIRST_OF_ITS_KIND
+        )
 
     def _push(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         ids: list[UUID] = []
@@ -161,7 +168,7 @@ class RedisQueue(Queue):
         if not found:
             return None
         state, record, due = found
-        return values.snapshot(job_id, packed.unpack_state(state), packed.unpack_record(record), due)
+        return values.snapshot(job_id, packed.unpack_state(state), records.unpack_record(record), due)
 
     def statuses(self, *job_ids: UUID) -> dict[UUID, JobStatus]:
         living = self._statuses(job_ids)
@@ -185,7 +192,7 @@ class RedisQueue(Queue):
         if not found:
             return None
         state, job_id, record = found
-        return values.snapshot(UUID(bytes=job_id), packed.unpack_state(state), packed.unpack_record(record), b"")
+        return values.snapshot(UUID(bytes=job_id), packed.unpack_state(state), records.unpack_record(record), b"")
 
     def size(self, queue: str | None = None) -> int:
         return sum(row.ready + row.delayed + row.running for row in self.stats(queue))
@@ -216,7 +223,7 @@ class RedisQueue(Queue):
     def ready_of(self, queue: str, task: str, but: int, cursor: str = "") -> Page:
         next_cursor, *flat = self._scripts.run("ready_of", cursor or "0", queue, but)
         found = zip(flat[::2], flat[1::2], strict=True)
-        ids = [UUID(bytes=job_id) for job_id, head in found if packed.task_of(head) == task]
+        ids = [UUID(bytes=job_id) for job_id, head in found if records.task_of(head) == task]
         return Page(ids, "" if next_cursor == b"0" else next_cursor.decode())
 
     def server(self) -> dict[str, Any]:

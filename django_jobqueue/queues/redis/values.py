@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.queues.base import JobSnapshot, QueueStats, Room, Settlement
-from django_jobqueue.queues.redis import packed
+from django_jobqueue.queues.redis import packed, records
 from django_jobqueue.queues.redis.entries import Entry
 
 _ROOMS = {b"r": Room.READY, b"d": Room.DELAYED, b"l": Room.LEASED}
@@ -49,7 +49,7 @@ def entry(one: Settlement, holder: UUID) -> Entry:
     )
 
 
-def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: bytes) -> JobSnapshot:
+def snapshot(job_id: UUID, state: packed.State, record: records.Record, due: bytes) -> JobSnapshot:
     room = _ROOMS.get(state.room, Room.READY)
     is_running = room is Room.LEASED
     return JobSnapshot(
@@ -65,9 +65,9 @@ def snapshot(job_id: UUID, state: packed.State, record: packed.Record, due: byte
         max_attempts=record.max_attempts,
         created_at=record.created_at,
         reason=_REASONS.get(state.reason, "") if room is Room.DELAYED else "",
-        due_at=packed.moment(float(due)) if due else None,
+        due_at=records.moment(float(due)) if due else None,
         worker_id=state.worker_id if is_running else None,
-        claimed_at=packed.moment(state.claimed_at) if is_running else None,
+        claimed_at=records.moment(state.claimed_at) if is_running else None,
         is_asked_to_stop=is_running and state.reason in ASKED_TO_STOP.values(),
     )
 

@@ -15,7 +15,7 @@ from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.failures import REDIS_ERRORS
 
 KEYS = (
-    *("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded"),
+    *("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "traits"),
     *("done", "older", "results", "older_results", "calls", "meta"),
 )
 STORING = ("push", "push_one")

@@ -1,6 +1,6 @@
 -- Is every key what it should be? Asked before anything is written.
 
-local TYPES = {[JOBS] = 'hash', [STATE] = 'hash', [DELAYED] = 'zset', [WORKERS] = 'zset', [COUNTS] = 'hash', [UNIQUE] = 'hash',
+local TYPES = {[JOBS] = 'hash', [TRAITS] = 'hash', [STATE] = 'hash', [DELAYED] = 'zset', [WORKERS] = 'zset', [COUNTS] = 'hash', [UNIQUE] = 'hash',
   [UNRECORDED] = 'hash', [DONE] = 'hash', [OLDER] = 'hash', [CALLS] = 'hash', [META] = 'hash', [RESULTS] = 'hash', [OLDER_RESULTS] = 'hash'}
 
 local function wrong(key, want)

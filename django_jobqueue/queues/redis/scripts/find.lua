@@ -4,4 +4,4 @@
 
 local job = find(ARGV[1])
 if not job then return {} end
-return {packed(job.state), job.record, job.due or ''}
+return {packed(job.state), whole(job.record), job.due or ''}

@@ -27,7 +27,7 @@ for i, id in ipairs(ids) do
     reply[#reply + 1] = wrongs(job, now, late, lease, is_exact)
     reply[#reply + 1] = packed(job.state)
     local is_spent = job.state.crashes > 0 or job.state.attempt > (job.state.room == LEASED and 1 or 0)
-    reply[#reply + 1] = is_spent and records[i] or ''
+    reply[#reply + 1] = is_spent and whole(records[i]) or ''
   end
 end
 return reply

@@ -2,6 +2,7 @@
 -- which says where the script runs; the others are made from it.
 --
 --   jobs        hash    id -> record                 written once, gone when the job is over
+--   traits      hash    number -> traits, and back   what many jobs have in common, under a number of two bytes
 --   state       hash    id -> state                  of jobs that are not simply "pushed, waiting for the first time"
 --   delayed     zset    id by due time               DELAYED
 --   workers     zset    worker by deadline           who is alive; one heartbeat covers all leases
@@ -32,6 +33,7 @@
 
 local JOBS = KEYS[1]
 local P = string.sub(JOBS, 1, -5)
+local TRAITS = P .. 'traits'
 local STATE, DELAYED, WORKERS, COUNTS, UNIQUE = P .. 'state', P .. 'delayed', P .. 'workers', P .. 'counts', P .. 'unique'
 local UNRECORDED, DONE, OLDER, CALLS, META = P .. 'unrecorded', P .. 'done', P .. 'older', P .. 'calls', P .. 'meta'
 local RESULTS, OLDER_RESULTS, ASKED = P .. 'results', P .. 'older_results', P .. 'asked'

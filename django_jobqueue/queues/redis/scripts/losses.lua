@@ -12,9 +12,9 @@ local function losable(worker)
   return jobs
 end
 
--- How many workers a job may bring down: the third byte behind the head of its record, 0 for what is usual.
+-- How many workers a job may bring down.
 local function budget_of(job, usual)
-  local own = #job.record >= 20 and string.byte(job.record, 23 + #job.queue + #job.unique) or 0
+  local own = string.byte(split(job.record) or '', 2) or 0
   return own > 0 and own or usual
 end
 

@@ -14,6 +14,6 @@ for _, priority in ipairs(redis.call('ZREVRANGE', levels_key(queue), 0, -1)) do
   end
   local back = present(given_back(queue, priority, CHUNK))[1]
   if back and (not first or number_of(back.place) < number_of(first.place)) then first = back end
-  if first then return {packed(state_of(first.record, first.own)), first.id, first.record} end
+  if first then return {packed(state_of(first.record, first.own)), first.id, whole(first.record)} end
 end
 return {}

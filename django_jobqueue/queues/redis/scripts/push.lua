@@ -1,4 +1,4 @@
--- after: keys values counts lines
+-- after: keys values counts lines numbers
 --
 -- Stores jobs, all or none.
 -- ARGV: all jobs in one string. Each: length of its record, what it asks for, its record. It asks: id, when (' ' now, '@' at a moment,
@@ -13,7 +13,9 @@ while at < #pushed do
   size, job.id, job.kind, job.time, job.lease_no, at = struct.unpack('>I4c16c1dI4', pushed, at)
   job.record = string.sub(pushed, at, at + size - 1)
   at = at + size
-  _, _, job.priority, job.queue, job.unique = head(job.record)
+  _, _, job.priority = head(job.record)
+  job.traits, job.unique, job.rest = split(job.record)
+  job.queue = queue_of(job.traits)
   jobs[#jobs + 1] = job
   ids[#ids + 1] = job.id
 end
@@ -46,6 +48,7 @@ if #fresh == 0 then return table.concat(answers) end
 -- this one is short.)
 local seen = {}
 for _, job in ipairs(fresh) do
+  look_up(job.traits)
   local line = line_key(job.queue, job.priority)
   if not seen[line] then
     seen[line] = true
@@ -63,7 +66,7 @@ for _, job in ipairs(fresh) do
   place = place + 1
   local mine = job.kind == ' ' and place or 0
   records[#records + 1] = job.id
-  records[#records + 1] = struct.pack('>dd', now, mine) .. string.sub(job.record, 17)
+  records[#records + 1] = struct.pack('>dd', now, mine) .. numbered(job)
   if job.lease_no > 0 then
     states[#states + 1] = job.id
     states[#states + 1] = packed({room = mine > 0 and READY or WAITS, priority = job.priority, place = mine, ready_at = now,

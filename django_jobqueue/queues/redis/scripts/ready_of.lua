@@ -12,7 +12,7 @@ for i = 1, #found[2], 2 do
     local s = state_of(record, redis.call('HGET', STATE, id))
     if s.room == READY and s.priority ~= but then
       reply[#reply + 1] = id
-      reply[#reply + 1] = string.sub(record, 1, 4096)
+      reply[#reply + 1] = string.sub(whole(record), 1, 4096)
     end
   end
 end

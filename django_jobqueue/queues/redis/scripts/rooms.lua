@@ -11,7 +11,7 @@ end
 
 -- entry: when, outcome, state, length of what the worker said, that, the record.
 local function entry(stamp, outcome, state, body, record)
-  return stamp .. outcome .. state .. struct.pack('>I4', #body) .. body .. record
+  return stamp .. outcome .. state .. struct.pack('>I4', #body) .. body .. whole(record)
 end
 
 -- Which ended executions go into the tables, by how much is recorded: 2 all, 1 failures, 0 none. Dead letters always.
@@ -121,7 +121,7 @@ local function present(elements)
     local is_there = record and #place == 8
     if is_there and own then
       is_there = string.sub(own, 1, 1) == READY and string.sub(own, 3, 10) == place
-    elseif is_there and #record >= 20 then  -- one of garbage is taken at its word: it will be a dead letter
+    elseif is_there and #record >= HEAD_LENGTH then  -- one of garbage is taken at its word: it will be a dead letter
       is_there = string.sub(record, 9, 16) == place
     end
     if is_there then found[#found + 1] = {id = ids[i], place = place, own = own, record = record} end
@@ -204,7 +204,7 @@ local function claimed(job, priority, stamp, worker)
     local numbers = struct.pack('>I2I4', math.min(attempt + 1, 32767), math.min(lease_no + 1, 2147483647))
     return LEASED .. string.sub(own, 2, 18) .. numbers .. string.sub(own, 25, 27) .. stamp .. worker
   end
-  local ready_at = #job.record >= 20 and string.sub(job.record, 1, 8) or stamp
+  local ready_at = #job.record >= HEAD_LENGTH and string.sub(job.record, 1, 8) or stamp
   return LEASED .. struct.pack('b', priority) .. job.place .. ready_at .. FIRST_CLAIM .. stamp .. worker
 end
 
@@ -285,4 +285,7 @@ local function in_line(jobs)
 end
 
 -- A leased job as a worker is told of it, one after the other in one string.
-local function handed(state, id, record) return struct.pack('>I4', #record) .. state .. id .. record end
+local function handed(state, id, record)
+  record = whole(record)
+  return struct.pack('>I4', #record) .. state .. id .. record
+end

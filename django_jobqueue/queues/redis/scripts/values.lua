@@ -1,19 +1,61 @@
 -- What stands in a record and in a state.
 
--- record: its head is created_at, place, priority, lengths of the queue's name and of the unique key, and these two
+-- record: its head is created_at, place, priority, number of its traits, length of the unique key, and that. Without a number (0) its
+-- traits follow, with their length before them: so it comes and goes, and so it stays when there are too many numbers.
+-- traits: version, how many workers the job may bring down (0: what is usual), ten bytes, length of the queue's name, and that.
+local HEAD_LENGTH, NO_NUMBER, MOST_TRAITS = 21, '\0\0', 10000
+
 local function head(record)
-  if #record >= 20 then
-    local created, place, priority, queue, unique = struct.unpack('>ddbBI2', record)
-    if #record >= 20 + queue + unique then
-      return created, place, priority, string.sub(record, 21, 20 + queue), string.sub(record, 21 + queue, 20 + queue + unique)
-    end
+  if #record < HEAD_LENGTH then return 0, 0, 0 end  -- garbage
+  return struct.unpack('>ddb', record)
+end
+
+local texts, queues = {}, {}
+local function traits_of(number)
+  local text = texts[number]
+  if not text then
+    text = redis.call('HGET', TRAITS, number) or ''
+    texts[number] = text
   end
-  return 0, 0, 0, 'default', ''  -- garbage
+  return text
+end
+
+local function queue_of(traits)
+  local queue = queues[traits]
+  if not queue then
+    queue = #traits >= 13 and string.sub(traits, 14, 13 + string.byte(traits, 13)) or 'default'
+    queues[traits] = queue
+  end
+  return queue
+end
+
+-- The traits of a record, its unique key, and where the rest begins; nil for garbage.
+local function split(record)
+  if #record < HEAD_LENGTH then return nil end
+  local number, from, unique = string.sub(record, 18, 19), HEAD_LENGTH + 1, ''
+  if string.sub(record, 20, 21) ~= '\0\0' then
+    from = from + struct.unpack('>I2', record, 20)
+    unique = string.sub(record, HEAD_LENGTH + 1, from - 1)
+  end
+  if number ~= NO_NUMBER then return traits_of(number), unique, from end
+  if #record < from + 1 then return nil end
+  local size = struct.unpack('>I2', record, from)
+  return string.sub(record, from + 2, from + 1 + size), unique, from + 2 + size
 end
 
 local function names_of(record)
-  local _, _, _, queue, unique = head(record)
-  return queue, unique
+  local traits, unique = split(record)
+  if not traits then return 'default', '' end
+  return queue_of(traits), unique
+end
+
+-- a record with its traits inside
+local function whole(record)
+  if string.sub(record, 18, 19) == NO_NUMBER then return record end
+  local traits, _, from = split(record)
+  if not traits then return record end
+  return string.sub(record, 1, 17) .. NO_NUMBER .. string.sub(record, 20, from - 1) .. struct.pack('>I2', #traits) .. traits
+    .. string.sub(record, from)
 end
 
 -- state: room, priority, place, ready_at, attempt, lease number, crashes, reason, claimed_at, worker. The hot paths take it apart
