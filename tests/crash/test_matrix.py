@@ -20,6 +20,7 @@ from tests.crash.books import KINDS, ONE_BY_ONE
 from tests.crash.cases import POINTS, REACHED, WORKER_CASES, Case, chosen, on_stores
 from tests.crash.ledger import acknowledged, intended
 from tests.crash.processes import finish
+from tests.waiting import wait_until
 
 # the worker
 
@@ -118,7 +119,7 @@ def test_who_asks_a_job_to_stop_dies(books, case):
     books.die(stage.start(*ask, JOBQUEUE_FAILPOINT=f"{case.point}:kill"))
     was_told = case.point == "request_cancel.committed"
     assert stage.queue.cancellations(gone.id) == ({head: False} if was_told else {})
-    assert stage.queue.declare_dead(gone.id) == 1
+    wait_until(lambda: stage.queue.declare_dead(gone.id) == 1, "the server has let go of the lease")
     if was_told:
         assert stage.outcomes(head) == {"cancelled": 1}
         del books.jobs["head"]
