@@ -27,5 +27,6 @@ def acknowledged(ledger: Path) -> Sequence[UUID]:
 def noted(event: str, ledger: Path) -> Sequence[UUID]:
     if not ledger.exists():
         return []
-    rows = [line.split() for line in ledger.read_text().splitlines()]
+    whole, _, _ = ledger.read_text().rpartition("\n")  # behind it, a line that is being written
+    rows = [line.split() for line in whole.splitlines()]
     return [UUID(row[1]) for row in rows if row[0] == event]

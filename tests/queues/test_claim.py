@@ -312,9 +312,13 @@ def test_a_real_deadlock_is_tried_again(queue):
     assert answers == [True, True]
 
 
+BLOCKED = """SELECT count(*) FROM pg_locks w WHERE NOT granted AND EXISTS (SELECT 1 FROM pg_locks o
+WHERE o.pid = w.pid AND o.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+
+
 def wait_until_blocked():
     deadline = time.monotonic() + 20
-    while not run("SELECT count(*) FROM pg_locks WHERE NOT granted")[0][0]:
+    while not run(BLOCKED)[0][0]:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 

@@ -315,7 +315,7 @@ def test_the_end_does_not_wait_for_a_chore_that_hangs(own, runner, gate):
 def test_a_chore_that_asks_is_told_to_end_with_the_scheduler_and_before_its_limit(own, runner):
     asked = []
     own.add("asks", lambda round: asked.append(round.goes_on(60)))
-    own.add("slow", lambda round: asked.append([round.goes_on(), round.goes_on(2)]), limit=2)
+    own.add("slow", lambda round: asked.append([round.goes_on(), round.goes_on(6)]), limit=6)
     one = runner()
     one.start(["chore:slow"])
     wait_until(lambda: asked == [[True, False]])

@@ -97,9 +97,9 @@ def test_more_than_fits_into_one_transaction_follows_in_the_next():
 @pytest.mark.parametrize("schedule", [every(seconds=1), cron("* * * * *", "Europe/Berlin"), cron("0 8 * * 1-5", "UTC")])
 def test_ten_years_of_downtime_cost_nothing(schedule, policy):
     now = START + timedelta(days=3_652)
-    began = time.perf_counter()
+    began = time.thread_time()
     decision = decide(schedule, schedule.next_after(START), now, Misfires(policy, 100, 60.0))
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
     assert decision.next > now or len(decision.ticks) == MOST_AT_ONCE
 
 
