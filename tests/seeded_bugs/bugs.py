@@ -199,13 +199,13 @@ BUGS = [
         "Sidekiq Pro (cjson): an empty list comes out as an empty object",
         Edit(
             f"{LUA}/push_one.lua",
-            ".. string.sub(ARGV[2], 17))",
-            ".. (string.gsub(string.sub(ARGV[2], 17), '%[%]', '{}')))",
+            ".. ARGV[5])",
+            ".. (string.gsub(ARGV[5], '%[%]', '{}')))",
         ),
         Edit(
             f"{LUA}/push.lua",
-            ".. string.sub(job.record, 17)",
-            ".. (string.gsub(string.sub(job.record, 17), '%[%]', '{}'))",
+            ".. numbered(job)",
+            ".. (string.gsub(numbered(job), '%[%]', '{}'))",
         ),
         tests="tests/queues/test_redis.py",
         k="p1",
