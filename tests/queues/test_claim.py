@@ -113,6 +113,17 @@ def test_the_claim_keeps_its_plan_while_the_statistics_are_of_an_empty_line():
     assert "Sort" not in line
 
 
+@ANALYZED
+def test_a_claim_of_many_reads_their_rows_and_not_all_that_wait(analyzed):
+    """Scar: from some hundred jobs on a join with the line and one with the jobs read both tables from end to end."""
+    fill_line(20_000)
+    if analyzed:
+        run("ANALYZE")
+    found = plan_of_claim(500)
+    for table in (models.JobPriority, models.Job):
+        assert f"Seq Scan on {table._meta.db_table}" not in found
+
+
 @pytest.mark.parametrize("rows", [1_000, 20_000])
 def test_promotion_reads_what_is_due_and_no_more(queue, rows):
     """Scar: clock_timestamp() can't be an index condition, and every poll read all that was delayed."""

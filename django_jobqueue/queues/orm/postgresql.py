@@ -100,23 +100,25 @@ ON CONFLICT DO NOTHING
 """
 
 # MATERIALIZED, or the planner may run the subquery again and pass its LIMIT (PostgreSQL bug 15715, not to be fixed).
+# By ctid, and LATERAL … OFFSET 0: for 500 of 30,000 jobs the planner took hash joins: each claim read all that wait.
+# A row that was changed since the snapshot is locked, not found again, and stays.
 _WHOLE = "queue = %s"
 # Behind that place, and what came since with a higher priority: two ranges of the index, so what is before is not read.
 _FROM = tuple(f"queue = %s AND priority {than} %s AND seq >= %s" for than in (">", "="))
 _CLAIM = f"""
 WITH line AS MATERIALIZED (
-    SELECT job_id FROM {READY}
+    SELECT ctid FROM {READY}
     WHERE {_WHOLE}
       AND EXISTS (SELECT 1 FROM {WORKERS} w WHERE w.id = %s AND w.state IN ('running', 'quiet', 'stopping'))
     ORDER BY priority DESC, seq LIMIT %s FOR UPDATE OF {READY} SKIP LOCKED
 ), gone AS (
-    DELETE FROM {READY} r USING line WHERE r.job_id = line.job_id
+    DELETE FROM {READY} r WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM line))
     RETURNING r.job_id, r.queue, r.priority, r.seq, least(r.attempt::int + 1, {MAX_SMALLINT})::smallint AS attempt,
               least(r.lease_no::bigint + 1, {MAX_INT})::int AS lease_no, r.crashes
 ), job AS MATERIALIZED (
     SELECT gone.*, j.task, j.args, j.max_attempts, j.timeout, j.times_retried, j.crash_budget,
            {_sane("j.created_at")} AS created_at, clock_timestamp() AS claimed_at
-    FROM gone JOIN {JOBS} j ON j.id = gone.job_id
+    FROM gone CROSS JOIN LATERAL (SELECT * FROM {JOBS} WHERE id = gone.job_id OFFSET 0) j
 ), lease AS (
     INSERT INTO {LOCKS} (id, name, worker_id, lease_no, queue, priority, seq, attempt, crashes, claimed_at)
     SELECT job_id, '', %s, lease_no, queue, priority, seq, attempt, crashes, claimed_at FROM job
