@@ -98,13 +98,13 @@ BUGS = [
         "odd-jobs, Django's natural ORM claim (PostgreSQL bug 15715): the limit of a claim is passed",
         Edit(
             f"{ORM}/postgresql.py",
-            "WITH line AS MATERIALIZED (\n    SELECT job_id FROM {READY}\n",
+            "WITH line AS MATERIALIZED (\n    SELECT ctid FROM {READY}\n",
             "WITH gone AS (\n    DELETE FROM {READY} r WHERE r.job_id IN (SELECT job_id FROM {READY}\n",
         ),
         Edit(
             f"{ORM}/postgresql.py",
             "FOR UPDATE OF {READY} SKIP LOCKED\n), gone AS (\n"
-            "    DELETE FROM {READY} r USING line WHERE r.job_id = line.job_id\n",
+            "    DELETE FROM {READY} r WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM line))\n",
             "FOR UPDATE OF {READY} SKIP LOCKED)\n",
         ),
         tests="tests/queues/test_claim.py",
