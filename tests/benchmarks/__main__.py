@@ -27,7 +27,7 @@ from typing import Any
 import django
 
 from tests import servers
-from tests.benchmarks import pages, report, waits, watch
+from tests.benchmarks import costs, pages, report, scaling, waits, watch
 from tests.benchmarks.counted import counted
 from tests.benchmarks.environments import PINS, NotInstallable, pinned, python_of
 from tests.benchmarks.measures import Bench, Measure, Scale
@@ -62,6 +62,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="One small round.")
     parser.add_argument("--compare", action="store_true", help=f"With {watch.FILE.name}: warn when a ratio fell.")
     parser.add_argument("--record", action="store_true", help=f"Write {watch.FILE.name}.")
+    parser.add_argument("--tried", action="store_true", help="Setups of the peers, too, that were no better.")
+    parser.add_argument(
+        "--install", action="store_true", help="Make the virtualenvs of the peers, and measure nothing."
+    )
     parser.add_argument("--seconds", type=float, default=5_400, help="Begin no round that would end later than this.")
     return parser.parse_args()
 
@@ -70,7 +74,13 @@ def scale_of(given: argparse.Namespace) -> Scale:
     scale = QUICK if given.quick else Scale()
     asked = ("rounds", "jobs", "past", "delayed", "waiting")
     amounts = {name: getattr(given, name) or getattr(scale, name) for name in asked}
-    return replace(scale, **amounts, what=tuple(given.what or scale.what), counts=not given.compare)
+    return replace(
+        scale,
+        **amounts,
+        what=tuple(given.what or scale.what),
+        counts=not given.compare and not given.tried,
+        tried=given.tried,
+    )
 
 
 def among(known: tuple[str, ...]) -> Any:
@@ -85,6 +95,8 @@ def among(known: tuple[str, ...]) -> Any:
 
 def main() -> None:
     given = options()
+    if given.install:
+        raise SystemExit(1 if install(given.systems) else 0)
     results = json.loads(given.read.read_text()) if given.read else run(given)
     print(watch.comparison(results) if given.compare else report.report(results))
     if given.json:
@@ -140,15 +152,16 @@ def measure(benches: list[Bench], scale: Scale, seconds: float) -> dict[str, Any
     for bench in benches:
         say(f"{bench.version}: filling the queues")
         bench.prepare()
-    todo = [
-        (found[bench.name]["rounds"], bench, one)
-        for bench in benches
-        for one in (*bench.measures(), *waits.measures(bench))
-    ]
+    todo = [(found[bench.name]["rounds"], bench, one) for bench in benches for one in measures_of(bench)]
     done, broken = repeat(todo, scale.rounds, begun + seconds)
     for bench in benches:
         found[bench.name]["counted"] = counted(bench) if scale.counts else {}
     return {"machine": machine(done, time.monotonic() - begun, scale) | {"broken": broken}, "stores": found}
+
+
+def measures_of(bench: Bench) -> list[Measure]:
+    others = (one for module in (costs, waits, scaling) for one in module.measures(bench))
+    return [*bench.measures(), *(one for one in others if one.what.startswith(bench.scale.what))]
 
 
 def repeat(todo: list[Todo], rounds: int, end: float) -> tuple[int, dict[str, str]]:

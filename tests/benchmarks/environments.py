@@ -1,10 +1,12 @@
 """A virtualenv for each peer, made from the package index when it is first measured, and kept below build/.
 
 Nothing of a peer gets into ours, and no two peers have to agree on a version. `peers.txt` has the versions.
+JOBQUEUE_BENCH_VENVS names another directory, for more than one checkout.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / "build" / "benchmarks"
+HOME = Path(os.environ.get("JOBQUEUE_BENCH_VENVS") or ROOT / "build" / "benchmarks")
 PINS = Path(__file__).with_name("peers.txt")
 
 

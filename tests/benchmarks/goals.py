@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from tests.benchmarks.scaling import WORKS, Work, title
+
 Whats = dict[str, dict[str, list[float]]]
 """what -> figure -> one value per round."""
 Stores = dict[str, Any]
@@ -198,6 +200,13 @@ def wal(stores: Stores) -> list[float]:
         raise NotMeasured("WAL") from None
 
 
+def scales(store: str, work: Work) -> Goal:
+    def find(stores: Stores) -> list[float]:
+        return figure(stores, store, "ours", title(work), "times")
+
+    return Goal(store, f"{title(work)}: 2 processes / 1", work.wanted, find)
+
+
 IDEALS = (
     ("10 ms jobs, 2 processes of 100 threads", 0.85),
     ("10 ms jobs, async in 2 processes", 0.85),
@@ -219,6 +228,7 @@ GOALS = (
     latency("postgres", "p99", 25.0, "latency, half load"),
     *(growth("postgres", what) for what in CROWDED),
     *(ideal("postgres", what, wanted) for what, wanted in IDEALS),
+    *(scales("postgres", work) for work in WORKS),
     Goal("postgres", "WAL of a job, bytes", 2_500, wal, at_most=True),
     plain("postgres", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
     faster("sqlite", "huey", 5),
@@ -231,11 +241,13 @@ GOALS = (
     latency("sqlite", "p99", 25.0, "latency, half load"),
     *(growth("sqlite", what) for what in CROWDED),
     *(ideal("sqlite", what, wanted) for what, wanted in IDEALS),
+    *(scales("sqlite", work) for work in WORKS),
     plain("sqlite", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
     Goal("mariadb", "drain / ours on PostgreSQL", 0.5, half_of_postgres),
     latency("mariadb", "p99", 25.0, "latency, half load"),
     *(growth("mariadb", what) for what in CROWDED),
     *(ideal("mariadb", what, wanted) for what, wanted in IDEALS),
+    *(scales("mariadb", work) for work in WORKS),
     plain("mariadb", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
     faster("redis", "huey", 5, "record none"),
     faster("redis", "dramatiq", 6, "record none"),
@@ -245,6 +257,7 @@ GOALS = (
     growth("redis", "drain, delayed jobs"),
     growth("redis", "drain, long line"),
     *(ideal("redis", what, wanted) for what, wanted in IDEALS),
+    *(scales("redis", work) for work in WORKS),
     Goal("redis", "drain, record all / record none", 0.7, cost_of_record),
     compared("redis", "enqueue", "raw", 0.7),
     compared("redis", "enqueue_many", "rq", 5),
@@ -256,5 +269,5 @@ GOALS = (
     plain("redis", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
 )
 """The part of the goals that this benchmark can judge; docs/explanation/performance.md tells the others."""
-WATCHED = (*(goal for goal in GOALS if "/" in goal.what), faster("sqlite", "raw", 0))
+WATCHED = (*(goal for goal in GOALS if "/" in goal.what and "scaling" not in goal.what), faster("sqlite", "raw", 0))
 """Ratios that should not fall, goal or not."""

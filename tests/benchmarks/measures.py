@@ -42,6 +42,8 @@ class Scale:
     """How the names of what is measured begin."""
     counts: bool = True
     """WAL and round trips, too."""
+    tried: bool = False
+    """Setups of peers that were no better, too."""
 
     def drained_by(self, system: System) -> int:
         return max(50, int(self.jobs * system.share))
@@ -161,7 +163,7 @@ class Bench:
                 yield self._measure(system, "waiting job", self.waiting_job)
 
     def _drains(self, system: System) -> Iterator[Measure]:
-        for setup in system.setups:
+        for setup in (*system.setups, *(system.tried if self.scale.tried else ())):
             yield self._measure(system, f"drain, {setup.title}", self.drain, setup, self.filled(system))
         if is_ours(system):
             one = system.setups[0]

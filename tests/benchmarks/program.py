@@ -5,7 +5,8 @@ work OPTIONS                                 run jobs
 baseline                                     print what the process needs in memory
 single|many|spaced|half JOBS [...]                 enqueue, and print how many jobs there were and how long it took
 delayed|sized JOBS                           enqueue what no worker takes: for tomorrow, or for their size
-pauses|async JOBS --pause SECONDS            enqueue what takes its time
+pauses|async|burns JOBS --pause SECONDS      enqueue what takes its time; burns: CPU time
+layers                                       drain without a worker, and print what that costs
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def main(action: str, *arguments: str) -> None:
     elif action == "work":
         system.open()
         system.work(*arguments)
+    elif action == "layers":
+        system.open()
+        from tests.benchmarks.layers import measure  # needs Django's settings
+
+        print(json.dumps(measure(system.queue())))
     elif action == "baseline":
         print(json.dumps({"kib": system.baseline()}))
     else:
@@ -39,7 +45,9 @@ def main(action: str, *arguments: str) -> None:
 
 def parsed(action: str, arguments: tuple[str, ...]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("how", choices=["single", "many", "spaced", "half", "delayed", "sized", "pauses", "async"])
+    parser.add_argument(
+        "how", choices=["single", "many", "spaced", "half", "delayed", "sized", "pauses", "async", "burns"]
+    )
     parser.add_argument("jobs", type=int)
     parser.add_argument("--warm-up", type=int, default=0, help="Jobs enqueued before the clock starts.")
     parser.add_argument("--gap", type=float, default=0.05, help="Seconds between two jobs (spaced).")
@@ -56,6 +64,8 @@ def produce(system: System, given: argparse.Namespace) -> float:
         system.enqueue_many(given.jobs)
     elif given.how in ("pauses", "async"):
         system.enqueue_pauses(given.jobs, given.pause, given.how == "async")
+    elif given.how == "burns":
+        system.enqueue_burns(given.jobs, given.pause)
     elif given.how == "delayed":
         system.enqueue_delayed(given.jobs)
     elif given.how == "sized":

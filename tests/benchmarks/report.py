@@ -15,8 +15,14 @@ def report(results: dict[str, Any]) -> str:
     """All of it. `results` is what the JSON file holds."""
     parts = [machine(results), missing(results), goals(results)]
     for store in results["stores"].values():
-        parts += [f"### {store['version']}", f"Durability: {store['durability']}.", promises(store), speeds(store)]
-        parts += [latencies(store), ideals(store), memory(store), sizes(store), counted(store)]
+        parts += [
+            f"### {store['version']}",
+            f"Durability: {store['durability']}.",
+            promises(store),
+            speeds(store),
+            costs(store),
+        ]
+        parts += [latencies(store), ideals(store), scaling(store), memory(store), sizes(store), counted(store)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -79,6 +85,28 @@ def latencies(store: dict[str, Any]) -> str:
 def ideals(store: dict[str, Any]) -> str:
     rows = [(system, what, spread(figures["of_ideal"], 2)) for system, what, figures in having(store, "of_ideal")]
     return table(("system", "what", "of the ideal"), rows)
+
+
+def scaling(store: dict[str, Any]) -> str:
+    rows = [
+        (what, spread(figures["one"]), spread(figures["two"]), spread(figures["times"], 2))
+        for _, what, figures in having(store, "times")
+    ]
+    return table(("what", "1 process, jobs/s", "2 processes, jobs/s", "times"), rows)
+
+
+def costs(store: dict[str, Any]) -> str:
+    """Microseconds of CPU per job, and what that allows."""
+    parts = ("server_us", "client_us", "call_us", "rest_us", "total_us", "allowed")
+    rows = [(what, *(spread(figures[part]) for part in parts)) for _, what, figures in having(store, "total_us")]
+    head = (
+        "CPU of a drained job, µs",
+        "server",
+        "statements, driver, rows",
+        "decode, call, encode",
+        "rest of the worker",
+    )
+    return table((*head, "all", "two cores allow, jobs/s"), rows)
 
 
 def memory(store: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import servers
+from tests.benchmarks.clocks import of_process
 
 MANY, STORED = 10_000, 100_000
 IDLE_SECONDS, SPREAD_SECONDS = 40, 70
@@ -115,9 +116,9 @@ def idle(alias: str) -> list[str]:
     )
     with scheduler(alias) as process:
         time.sleep(15)  # its start
-        before = cpu(process.pid)
+        before = of_process(process.pid)
         time.sleep(IDLE_SECONDS)
-        spent = cpu(process.pid) - before
+        spent = of_process(process.pid) - before
     return [f"{spent / IDLE_SECONDS:.2%} of a core with {STORED:,} schedules"]
 
 
@@ -152,12 +153,6 @@ def scheduler(alias: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def cpu(pid: int) -> float:
-    """Seconds of processor time."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss(pid: int) -> float:

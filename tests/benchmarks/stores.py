@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pymysql
 
+from tests.benchmarks import clocks
+
 PAST_JOBS = """
 INSERT INTO jobqueue_job_history
     (job_id, lease_no, attempt, queue, task, args, priority, outcome, result, error_class, error_message, traceback,
@@ -33,6 +35,8 @@ class Store(ABC):
     name: str
     title: str
     durability: str
+    pid: int = 0
+    """Of its server; 0 when it has none."""
 
     @abstractmethod
     def create(self, name: str) -> str:
@@ -84,6 +88,7 @@ class Postgres(Database):
         self.url = server["url"]
         self.version = server["version"]
         self.admin = psycopg.connect(self.url, autocommit=True)
+        self.pid = clocks.parent(self.admin.info.backend_pid)
         off = [row for row in self._durable_settings() if row[1] != "on"]
         assert not off, f"these must be on: {off}"
 
@@ -195,6 +200,7 @@ class MariaDB(Database):
     def __init__(self, server: dict[str, str]) -> None:
         self.url, self.version = server["url"], server["version"]
         self.admin = self._connect("")
+        self.pid = int(Path(self._ask(self.admin, "SELECT @@pid_file")[0][0]).read_text())
         setting = self._ask(self.admin, "SELECT @@innodb_flush_log_at_trx_commit, @@innodb_doublewrite")[0]
         assert [str(one) for one in setting] in (["1", "1"], ["1", "ON"]), setting
 

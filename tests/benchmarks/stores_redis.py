@@ -28,6 +28,7 @@ class RedisServer(Store):
         self._admin = redis.Redis.from_url(f"{self.url}?db=0")
         settings = self._admin.config_get("append*", "auto-aof*")
         assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "everysec"), settings
+        self.pid = int(self._admin.info("server")["process_id"])
         self._admin.config_set("auto-aof-rewrite-percentage", 0)
         self._free = list(range(1, DATABASES))
         self._numbers: dict[str, int] = {}

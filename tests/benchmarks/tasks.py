@@ -30,6 +30,15 @@ def pause(seconds: float) -> None:
 
 
 @task
+def burn(seconds: float) -> None:
+    """Keeps a core busy for so long, by the thread's own clock."""
+    recording.run(0)
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+@task
 async def pause_async(seconds: float) -> None:
     recording.run(0)
     await asyncio.sleep(seconds)

@@ -257,9 +257,17 @@ def run_small(store: str, file, *what: str) -> dict:
 @pytest.mark.slow
 def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
     what = ("drain, 2 processes", "drain, 1 connection", "drain, old rows", "latency, half load", "memory")
+    what += ("where", "scaling, jobs of 1 ms")
 
     rounds = run_small("sqlite", tmp_path / "results.json", *what)["rounds"]
 
+    cpu, grown = (
+        rounds["ours"].pop("where the time goes, 1 process"),
+        rounds["ours"].pop("scaling, jobs of 1 ms of CPU"),
+    )
+    assert min(cpu["client_us"][0], cpu["call_us"][0]) > 0
+    assert 0 < cpu["total_us"][0] < 1e6
+    assert grown["times"][0] == pytest.approx(grown["two"][0] / grown["one"][0])
     assert rounds["ours"].keys() == {"drain, 2 processes", "drain, old rows", "latency, half load", "memory of a child"}
     assert rounds["raw"]["drain, 1 connection"]["per_second"][0] > 0
     assert rounds["ours"]["latency, half load"]["pss_mb"][0] > 10

@@ -34,6 +34,8 @@ class System:
     promise: str
     """How often a job runs whose worker is killed in the middle of it."""
     setups: tuple[Setup, ...]
+    tried: tuple[Setup, ...] = ()
+    """Others that were tried and were no better; `--tried` measures them again."""
     serving: Setup | None = None
     """What waits for jobs, when its latency is best with another setup than its drain."""
     share = 1.0

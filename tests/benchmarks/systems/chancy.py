@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from tests.benchmarks import recording
 from tests.benchmarks.systems.base import Setup, System
@@ -18,9 +19,16 @@ AT_ONCE = 1_000
 class Chancy(System):
     name, stores, packages = "chancy", ("postgres",), ("chancy", "psycopg[binary]")
     promise = "at least once: what a dead worker had comes back after a minute"
-    setups = (Setup("2 workers, 100 async jobs at a time", 2),)
+    setups = (
+        Setup("2 workers, 100 async jobs at a time", 2),
+        Setup("2 workers, 1000 async jobs at a time", 2, ("1000",)),
+    )
+    tried = (
+        Setup("2 workers, 300 async jobs at a time", 2, ("300",)),
+        Setup("2 workers, 30 async jobs at a time", 2, ("30",)),
+        Setup("3 workers, 100 async jobs at a time", 3),
+    )
     serving = Setup("1 worker")
-    share = 0.25
     left = "SELECT 1 FROM chancy_jobs WHERE state IN ('pending', 'running', 'retrying') LIMIT 1"
     done = "SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'"
     has_many = True
@@ -37,12 +45,9 @@ class Chancy(System):
         asyncio.run(self.make_tables())
 
     async def make_tables(self) -> None:
-        from chancy import Chancy, Queue
-
         async with self.chancy as chancy:
             await chancy.migrate()
-            how = {"concurrency": 100, "executor": Chancy.Executor.Async, "eager_polling": True}
-            await chancy.declare(Queue("default", **how), upsert=True)
+            await declare(chancy, 100)
 
     def enqueue(self, sent_ns: int) -> None:
         self.chancy.sync_push(self.job.with_kwargs(sent_ns=sent_ns))
@@ -54,14 +59,23 @@ class Chancy(System):
     def close(self) -> None:
         self.chancy.sync_pool.close()
 
-    def work(self, *options: str) -> None:
-        asyncio.run(self.run())
+    def work(self, at_once: str = "100") -> None:
+        asyncio.run(self.run(int(at_once)))
 
-    async def run(self) -> None:
+    async def run(self, at_once: int) -> None:
         from chancy import Worker
 
-        async with self.chancy as chancy, Worker(chancy) as worker:
-            await worker.wait_for_shutdown()
+        async with self.chancy as chancy:
+            await declare(chancy, at_once)
+            async with Worker(chancy) as worker:
+                await worker.wait_for_shutdown()
+
+
+async def declare(chancy: Any, at_once: int) -> None:
+    from chancy import Queue
+
+    how = {"concurrency": at_once, "executor": chancy.Executor.Async, "eager_polling": True}
+    await chancy.declare(Queue("default", **how), upsert=True)
 
 
 async def run(sent_ns: int) -> None:

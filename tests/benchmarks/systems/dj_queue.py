@@ -1,4 +1,7 @@
-"""dj-queue on PostgreSQL: `dj_queue` with two processes of three threads (its default is one), LISTEN/NOTIFY on."""
+"""dj-queue on PostgreSQL, LISTEN/NOTIFY on: one process of three threads (its default), two, and two of ten.
+
+Those of ten look each 10 ms instead of each 100. One thread in two or four processes was slower.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,16 @@ class DjQueue(TasksSystem):
     setups = (
         Setup("1 process of 3 threads", environment=(("BENCH_PROCESSES", "1"),)),
         Setup("2 processes of 3 threads", environment=(("BENCH_PROCESSES", "2"),)),
+        Setup(
+            "2 processes of 10 threads, a look each 10 ms",
+            environment=(("BENCH_PROCESSES", "2"), ("BENCH_THREADS", "10"), ("BENCH_POLL", "0.01")),
+        ),
+    )
+    tried = (
+        Setup("2 processes of 30 threads", environment=(("BENCH_PROCESSES", "2"), ("BENCH_THREADS", "30"))),
+        Setup("2 processes of 1 thread", environment=(("BENCH_PROCESSES", "2"), ("BENCH_THREADS", "1"))),
+        Setup("4 processes of 1 thread", environment=(("BENCH_PROCESSES", "4"), ("BENCH_THREADS", "1"))),
+        Setup("2 processes of 3 threads, 10 ms", environment=(("BENCH_PROCESSES", "2"), ("BENCH_POLL", "0.01"))),
     )
     share = 0.1
     left = "SELECT 1 FROM dj_queue_jobs WHERE finished_at IS NULL LIMIT 1"
@@ -27,7 +40,12 @@ class DjQueue(TasksSystem):
     has_many = True
 
     def options(self) -> dict[str, Any]:
-        return {"workers": [{"processes": int(os.environ.get("BENCH_PROCESSES", "1"))}]}
+        one = {
+            "processes": int(os.environ.get("BENCH_PROCESSES", "1")),
+            "threads": int(os.environ.get("BENCH_THREADS", "3")),
+            "polling_interval": float(os.environ.get("BENCH_POLL", "0.1")),
+        }
+        return {"workers": [one]}
 
     def enqueue_many(self, jobs: int) -> None:
         from tests.benchmarks.tasks import noop

@@ -56,6 +56,16 @@ class Ours(TasksSystem):
 
         (pause_async if is_async else pause).enqueue_many([(seconds,)] * jobs)
 
+    def enqueue_burns(self, jobs: int, seconds: float) -> None:
+        from tests.benchmarks.tasks import burn
+
+        burn.enqueue_many([(seconds,)] * jobs)
+
+    def queue(self) -> Any:
+        from tests.benchmarks.tasks import noop
+
+        return noop.get_backend().queue
+
     def enqueue_delayed(self, jobs: int) -> None:
         from tests.benchmarks.tasks import noop
 
