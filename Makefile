@@ -25,7 +25,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench bench-quick machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench bench-quick machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs plans matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ model: ## search the model of the lease protocol with spin, and refute its mutat
 
 seeded-bugs: $(test_env) ## put bugs of other queues into a copy, one at a time: the tests must notice each (minutes)
 	$(python) -m tests.seeded_bugs $(ARGS)
+
+plans: $(test_env) ## ask PostgreSQL how it would do each move with a million rows and wrong statistics (minutes)
+	JOBQUEUE_PLANS_ROWS=1000000 $(python) -m pytest $(LONG) tests/plans $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots
 	$(python) -m tests.screenshots $(ARGS)
