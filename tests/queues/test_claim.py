@@ -124,6 +124,16 @@ def test_a_claim_of_many_reads_their_rows_and_not_all_that_wait(analyzed):
         assert f"Seq Scan on {table._meta.db_table}" not in found
 
 
+@ANALYZED
+def test_a_look_from_a_place_begins_there(analyzed):
+    """Scar: without an order it began where the table does, at 100,000 dead tuples: nearly every row would do."""
+    fill_line(20_000)
+    if analyzed:
+        run("ANALYZE")
+    for sql in postgresql._ANY_FROM:
+        assert "jobqueue_ready_line" in plan(sql, ["q0", 0, 10])
+
+
 @pytest.mark.parametrize("rows", [1_000, 20_000])
 def test_promotion_reads_what_is_due_and_no_more(queue, rows):
     """Scar: clock_timestamp() can't be an index condition, and every poll read all that was delayed."""

@@ -5,7 +5,7 @@ index keeps an entry for each job that has passed, and a claim walks past all of
 milliseconds for 100,000. So a claim that was slow, on a table with many dead tuples, leaves the place where it took its
 last job, and for a while the next ones begin there. What is before that place (a job that was released, one whose push
 was committed late) or has a lower priority is seen by the next claim of the whole line. That one comes soon enough to
-cost a twentieth of the time at most, and at once when nothing else is found.
+cost a fortieth of the time at most, and at once when nothing else is found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SLOW_SECONDS = 0.004
 """A look at the whole line that took longer may have met a crowd."""
 CROWD = 10_000
 """Dead tuples. Fewer are not worth the trouble, whatever made the look slow."""
-SHARE = 20
+SHARE = 40
 """A look that took so many seconds holds for so many times as long."""
 
 

@@ -130,6 +130,8 @@ SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_atte
 FROM job ORDER BY priority DESC, seq
 """
 _CLAIM_FROM = tuple(_CLAIM.replace(_WHOLE, where, 1) for where in _FROM)
+# In order, or the planner reads the table from its beginning, where the dead ones are: nearly every row would do.
+_ANY_FROM = tuple(f"SELECT 1 FROM {READY} WHERE {where} ORDER BY priority DESC, seq LIMIT 1" for where in _FROM)
 
 _COMPLETE = f"""
 WITH done AS MATERIALIZED (
@@ -244,7 +246,7 @@ class PostgreSQLDialect(Dialect):
         for queue, place in self._crowd.places().items():
             if queue in queues or not queues:
                 there = [queue, place.priority, place.seq]
-                if any(self.fast_rows(f"SELECT 1 FROM {READY} WHERE {where} LIMIT 1", there) for where in _FROM):
+                if any(self.fast_rows(sql, there) for sql in _ANY_FROM):
                     return True
         return super().has_work(queues)
 
