@@ -18,7 +18,8 @@ VERBS = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 class Plan(NamedTuple):
     """`reads`: (table, index) pairs, the index empty where the table is read whole. `sorts`: what is sorted before it
-    is cut: the tables under it. `text`: as the database says it.
+    is cut: the tables under it. `text`: as the database says it. `walked`: tables of which all is read, be it along an
+    index; known of PostgreSQL.
     """
 
     sql: str
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
     text: str
     pages: int = 0
     rows: int = 0
+    walked: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def _plan_of(connection: Any, text: str, params: Any, how: str) -> Plan:
     tree = rows[0][0][0]["Plan"]
     reads, sorts = frozenset(_reads(tree)), frozenset(_sorts(tree))
     pages = tree.get("Shared Hit Blocks", 0) + tree.get("Shared Read Blocks", 0)
-    return Plan(text, reads, sorts, json.dumps(tree, indent=1), pages, sum(_rows(tree)))
+    return Plan(text, reads, sorts, json.dumps(tree, indent=1), pages, sum(_rows(tree)), frozenset(_walked(tree)))
 
 
 _execute = psycopg.Cursor.execute
@@ -114,6 +116,12 @@ def _sorts(tree: dict[str, Any]) -> Iterator[str]:
     for node in _nodes(tree):
         if node["Node Type"] == "Sort":
             yield from (one["Relation Name"] for one in _nodes(node, within=True) if "Relation Name" in one)
+
+
+def _walked(tree: dict[str, Any]) -> Iterator[str]:
+    for node in _nodes(tree):
+        if node["Node Type"] in ("Seq Scan", "Index Scan", "Index Only Scan") and "Index Cond" not in node:
+            yield node["Relation Name"]
 
 
 def _rows(tree: dict[str, Any]) -> Iterator[int]:

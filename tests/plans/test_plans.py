@@ -12,11 +12,12 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
+from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.orm import OrmQueue
 from tests.plans.explaining import Plan, explained
-from tests.plans.filling import TABLES, analyze, empty, fill
+from tests.plans.filling import TABLES, analyze, empty, fill, passed_jobs
 from tests.plans.moves import moves
-from tests.queues.hooks import joined
+from tests.queues.hooks import claim, jobs, joined
 
 ROWS = [int(one) for one in os.environ.get("JOBQUEUE_PLANS_ROWS", "0,1000,20000").split(",")]
 SMALL = {"postgresql": 256, "sqlite": 0, "mysql": 0}
@@ -169,3 +170,22 @@ def look_at_all(alias, state, rows, how):
 @pytest.mark.parametrize("state", STATISTICS)
 def test_postgresql_reads_by_the_intended_indexes(state, rows):
     look_at_all("postgres", state, rows, "custom")
+
+
+@pytest.mark.django_db(transaction=True, databases=["postgres"])
+@pytest.mark.parametrize("count", [1, 10, 300, 500])
+def test_a_settlement_walks_past_no_jobs_that_have_passed(count):
+    """Beside a snapshot that nobody ends. The planner takes all the jobs and leases there are for one row."""
+    queue = OrmQueue("postgres", database="postgres")
+    with by_hand("postgres"):
+        passed_jobs("postgres", 30_000)
+        analyze("postgres")
+        queue.push(*jobs(count))
+        line = claim(queue, count)
+        sizes = pages("postgres")
+        with explained("postgres") as plans:
+            assert all(queue.settle([Settlement(one, Move.COMPLETED) for one in line]))
+    queue.close()
+    assert min(sizes["job_locks"], sizes["jobs"]) > SMALL["postgresql"]
+    (plan,) = (plan for plan in plans if plan.sql.startswith("WITH done"))
+    assert not plan.walked, plan.text

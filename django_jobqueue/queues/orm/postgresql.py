@@ -133,17 +133,21 @@ _CLAIM_FROM = tuple(_CLAIM.replace(_WHOLE, where, 1) for where in _FROM)
 # In order, or the planner reads the table from its beginning, where the dead ones are: nearly every row would do.
 _ANY_FROM = tuple(f"SELECT 1 FROM {READY} WHERE {where} ORDER BY priority DESC, seq LIMIT 1" for where in _FROM)
 
+# By lists of ids: where all jobs of a moment ago are dead but can't be removed, the planner takes a table for one row,
+# and to join that with the batch it would walk past every place there was.
 _COMPLETE = f"""
 WITH done AS MATERIALIZED (
     SELECT * FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::bigint[], %s::int[])
          AS d (id, lease_no, result, start_ms, run_ms, memory_kb)
 ), lease AS (
-    DELETE FROM {LOCKS} k USING done d WHERE k.id = d.id AND k.lease_no = d.lease_no AND k.name = ''
+    DELETE FROM {LOCKS} k USING done d
+    WHERE k.id = d.id AND k.lease_no = d.lease_no AND k.name = '' AND k.id = ANY (ARRAY(SELECT id FROM done))
     RETURNING k.id, k.lease_no, k.attempt, k.worker_id, k.claimed_at, k.seq, d.result, d.start_ms, d.run_ms, d.memory_kb
-), job AS (
-    DELETE FROM {JOBS} j USING lease l WHERE j.id = l.id
-    RETURNING j.id, j.queue, j.task, j.args, j.priority, {_sane("j.created_at")} AS created_at,
-              l.lease_no, l.attempt, l.worker_id, l.claimed_at, l.seq, l.result, l.start_ms, l.run_ms, l.memory_kb
+), job AS MATERIALIZED (
+    SELECT lease.*, j.queue, j.task, j.args, j.priority, {_sane("j.created_at")} AS created_at
+    FROM lease CROSS JOIN LATERAL (SELECT * FROM {JOBS} WHERE id = lease.id OFFSET 0) j
+), gone AS (
+    DELETE FROM {JOBS} WHERE id = ANY (ARRAY(SELECT id FROM lease))
 ), record AS (
     INSERT INTO {HISTORY} ({", ".join(COLUMNS[HISTORY])})
     SELECT id, lease_no, attempt, queue, task, args, priority, 'completed', result, '', '', '',
