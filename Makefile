@@ -25,7 +25,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench bench-quick machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs plans matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench bench-quick simulation machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs plans matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: $(test_env) ## measure, next to its peers and bare SQL and Redis; the pee
 
 bench-quick: $(test_env) ## compare ourselves with the recorded ratios, and warn when one fell by 15 % (minutes)
 	$(python) -m tests.benchmarks --quick --rounds 2 --systems ours,raw --what drain enqueue --compare $(ARGS)
+
+simulation: $(test_env) ## where the first bottleneck of up to 64 hosts x 32 processes is, on paper (minutes; ARGS=--record: measure first)
+	$(python) -m tests.benchmarks.simulation $(ARGS)
 
 machine: $(test_env) ## the state machine, 20,000 steps per database (twenty minutes)
 	JOBQUEUE_MACHINE_STEPS=20000 $(python) -m pytest $(LONG) -n 2 -s tests/queues/test_machine.py $(ARGS)

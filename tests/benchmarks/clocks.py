@@ -27,3 +27,22 @@ def of_family(pid: int) -> float:
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def on_cores(pid: int) -> float:
+    """The same for those that are alive, to the nanosecond: for what takes less than a hundredth of a second."""
+    found = 0
+    for one in members(pid):
+        try:
+            found += sum(int((task / "schedstat").read_text().split()[0]) for task in one.iterdir())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found / 1e9
+
+
+def members(pid: int) -> list[Path]:
+    """The tasks of a server and its processes; one that ends while we look is left out."""
+    try:
+        return [Path(f"/proc/{one}/task") for one in family(pid)]
+    except (FileNotFoundError, ProcessLookupError):
+        return members(pid)

@@ -7,6 +7,7 @@ single|many|spaced|half JOBS [...]                 enqueue, and print how many j
 delayed|sized JOBS                           enqueue what no worker takes: for tomorrow, or for their size
 pauses|async|burns JOBS --pause SECONDS      enqueue what takes its time; burns: CPU time
 layers                                       drain without a worker, and print what that costs
+exchanges PID                                print what an exchange costs us, and the server with this pid (0: none)
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def main(action: str, *arguments: str) -> None:
         from tests.benchmarks.layers import measure  # needs Django's settings
 
         print(json.dumps(measure(system.queue())))
+    elif action == "exchanges":
+        system.open()
+        from tests.benchmarks.exchanges import Exchanges
+
+        print(json.dumps(Exchanges(system.queue(), int(arguments[0])).measure()))
     elif action == "baseline":
         print(json.dumps({"kib": system.baseline()}))
     else:

@@ -63,6 +63,10 @@ class RedisServer(Store):
         while any(self._admin.info("persistence")[name] for name in REWRITING):
             time.sleep(0.01)
 
+    def info(self) -> dict[str, Any]:
+        """What the server says of itself."""
+        return self._admin.info()
+
     def used_memory(self) -> int:
         return int(self._admin.info("memory")["used_memory"])
 
