@@ -74,8 +74,8 @@ BUGS = [
         "River, pg-boss",
         Edit(
             f"{LUA}/exchange.lua",
-            "and string.sub(state, 21, 24) == one.lease_no and string.sub(state, 28, 35) == one.claimed_at then",
-            "then",
+            " and fence_of(state) == fences[i] then",
+            " then",
         ),
         tests="tests/queues/test_redis.py",
         k="p3",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -14,17 +14,18 @@ from django_jobqueue.jobs.ids import uuid_of
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
-from django_jobqueue.queues.redis.records import EPOCH, moment, pack_record, unpack_record
+from django_jobqueue.queues.redis.records import EPOCH, NO_TRAITS, moment, pack_record, unpack_record
 
 MICROSECOND = timedelta(microseconds=1)
 PIECE_BYTES = 1024 * 1024
 
 _ASKS = Struct(">I16scdI")
-_STATE = Struct(">cbddHIHcd16s")
+_STATE = Struct(">cddbHHcId16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
-_CLAIMED = Struct(">IcbddHIHcd16s16s")
+_CLAIMED = Struct(">IcddbHHcId16s16s")
+_NUMBERED = Struct(">HH")
 _INDEX = Struct(">I")
 _NOBODY = bytes(16)
 
@@ -52,13 +53,13 @@ class State(NamedTuple):
     """Where a job is and what it has been through. Times are microseconds since 1970."""
 
     room: bytes
-    priority: int
-    place: float
     ready_at: float
+    place: float
+    priority: int
     attempt: int
-    lease_no: int
     crashes: int
     reason: bytes
+    lease_no: int
     claimed_at: float
     worker: bytes
 
@@ -112,9 +113,9 @@ def unpack_holders(data: bytes, count: int) -> list[UUID | None]:
     return [_holder(data[at : at + 16]) for at in range(0, 16 * count, 16)]
 
 
-def unpack_stopped(data: bytes, count: int) -> list[int]:
-    """Which of so many settlements ended a job as cancelled, because it had been asked to stop."""
-    return [index for (index,) in _INDEX.iter_unpack(data[16 * count :])]
+def unpack_stopped(data: bytes) -> list[int]:
+    """Which settlements ended a job as cancelled, because it had been asked to stop."""
+    return [index for (index,) in _INDEX.iter_unpack(data)]
 
 
 @lru_cache(maxsize=64)
@@ -122,15 +123,25 @@ def _holder(worker: bytes) -> UUID | None:
     return None if worker == _NOBODY else uuid_of(worker)
 
 
-def unpack_claimed(piece: bytes) -> Iterator[Reservation]:
+def unpack_traits(data: bytes) -> dict[int, bytes]:
+    """What the jobs of an answer have in common, by its numbers."""
+    traits, at = {}, 0
+    while at < len(data):
+        number, size = _NUMBERED.unpack_from(data, at)
+        at += _NUMBERED.size + size
+        traits[number] = data[at - size : at]
+    return traits
+
+
+def unpack_claimed(piece: bytes, traits: Mapping[int, bytes] = NO_TRAITS) -> Iterator[Reservation]:
     """The jobs of one piece of what `exchange.lua` answers. On the path of every job: no `State` is made."""
     at = 0
     while at < len(piece):
-        size, _, priority, _, ready_at, attempt, lease_no, crashes, _, claimed_at, _, job_id = _CLAIMED.unpack_from(
+        size, _, ready_at, _, priority, attempt, crashes, _, lease_no, claimed_at, _, job_id = _CLAIMED.unpack_from(
             piece, at
         )
         at += _CLAIMED.size + size
-        record = unpack_record(piece[at - size : at])
+        record = unpack_record(piece[at - size : at], traits)
         yield Reservation(
             uuid_of(job_id),
             lease_no,

@@ -266,14 +266,15 @@ class RedisQueue(Queue):
             self._turn += 1
         words = packed.pack_settlements(settlements, self._unrecorded.keeps_words)
         call = token_bytes(8)
-        is_member, _, all_holders, *pieces = self._scripts.run(
+        is_member, _, all_holders, all_stopped, all_traits, *pieces = self._scripts.run(
             "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words
         )
         failpoints.hit("settle.committed" if settlements else "claim.committed")
         holders = packed.unpack_holders(all_holders, len(settlements))
-        stopped = packed.unpack_stopped(all_holders, len(settlements))
+        stopped = packed.unpack_stopped(all_stopped)
         self._unrecorded.record(_as_settled(settlements, stopped), holders)
-        jobs = [job for piece in pieces for job in packed.unpack_claimed(piece)]
+        traits = packed.unpack_traits(all_traits)
+        jobs = [job for piece in pieces for job in packed.unpack_claimed(piece, traits)]
         return Exchange([holder is not None for holder in holders], jobs, is_member == b"1")
 
     def reclaim(self) -> int:

@@ -7,6 +7,7 @@ under a number, and puts it back when it hands a job out. So this file sees reco
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isnan, nan
@@ -30,8 +31,9 @@ _TRAITS = Struct(">BBHdB")
 _SIZE = Struct(">I")
 _MORE = Struct(">HH")
 _VERSION = 1
+NO_TRAITS: Mapping[int, bytes] = {}
 _ZLIB, _POSITIONAL, _HAS_MORE = 1, 2, 4
-_UNREADABLE = (StructError, IndexError, UnicodeDecodeError, ValueError, zlib.error)
+_UNREADABLE = (StructError, LookupError, UnicodeDecodeError, ValueError, zlib.error)
 
 
 class Traits(NamedTuple):
@@ -114,15 +116,19 @@ def pack_record(job: JobPayload) -> bytes:
     return b"".join((head, unique, _LENGTH.pack(len(traits)), traits, own_of(job)))
 
 
-def unpack_record(data: bytes) -> Record:
-    """A job from its record. One that can't be read has no task, so it will be a dead letter, not a stopped worker."""
+def unpack_record(data: bytes, numbered: Mapping[int, bytes] = NO_TRAITS) -> Record:
+    """A job from its record. One that can't be read has no task, so it will be a dead letter, not a stopped worker.
+
+    `numbered` has the traits that are not inside, by their numbers.
+    """
     try:
         created, _, priority, number, unique_size = _HEAD.unpack_from(data)
-        if number:
-            raise ValueError("its traits are gone")
         at = _HEAD.size + unique_size
         unique = data[_HEAD.size : at].decode() if unique_size else None
-        traits, at = _traits_at(data, at)
+        if number:
+            traits = _unpack_traits(numbered[number])
+        else:
+            traits, at = _traits_at(data, at)
         flags = data[at]
         at += 1
         times_retried, key = 0, ""

@@ -9,10 +9,10 @@ local ids, mine, reply, over = redis.call('SMEMBERS', ASKED), {}, {}, {}
 if #ids == 0 then return reply end
 for _, worker in ipairs(ARGV) do mine[worker] = true end
 for i, state in pairs(many(STATE, ids)) do
-  local mark = state and #state == STATE_LENGTH and string.sub(state, 1, 1) == LEASED and string.sub(state, 27, 27)
+  local mark = state and #state == STATE_LENGTH and string.sub(state, 1, 1) == LEASED and reason_of(state)
   if not is_asked(mark) then
     over[#over + 1] = ids[i]
-  elseif mine[string.sub(state, 36)] then
+  elseif mine[holder_of(state)] then
     reply[#reply + 1] = ids[i]
     reply[#reply + 1] = mark
   end

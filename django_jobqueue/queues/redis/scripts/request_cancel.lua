@@ -8,7 +8,7 @@ if problem then return problem end
 local id, mark = ARGV[1], ARGV[2]
 local record, state = redis.call('HGET', JOBS, id), redis.call('HGET', STATE, id)
 if not record or not state or #state ~= STATE_LENGTH or string.sub(state, 1, 1) ~= LEASED then return 0 end
-if string.sub(state, 27, 27) == 'k' then mark = 'k' end
-redis.call('HSET', STATE, id, string.sub(state, 1, 26) .. mark .. string.sub(state, 28))
+if reason_of(state) == 'k' then mark = 'k' end
+redis.call('HSET', STATE, id, string.sub(state, 1, 22) .. mark .. string.sub(state, 24))
 redis.call('SADD', ASKED, id)
 return 1

@@ -43,10 +43,18 @@ local function split(record)
   return string.sub(record, from + 2, from + 1 + size), unique, from + 2 + size
 end
 
+-- Most records have a number and no key: their bytes tell, and no string is made.
+local queues_by_number = {}
 local function names_of(record)
+  local high, low, long, short = string.byte(record, 18, 21)
+  local number = long == 0 and short == 0 and 256 * high + low
+  local known = number and queues_by_number[number]
+  if known then return known, '' end
   local traits, unique = split(record)
   if not traits then return 'default', '' end
-  return queue_of(traits), unique
+  local queue = queue_of(traits)
+  if number and number > 0 then queues_by_number[number] = queue end
+  return queue, unique
 end
 
 -- a record with its traits inside
@@ -58,18 +66,31 @@ local function whole(record)
     .. string.sub(record, from)
 end
 
--- state: room, priority, place, ready_at, attempt, lease number, crashes, reason, claimed_at, worker. The hot paths take it apart
--- by its bytes: the room is the first, the place 3 to 10, the lease number 21 to 24, the worker the last 16.
-local STATE_LENGTH = 51
+-- A record inside an entry (see rooms.lua) likewise.
+local function whole_entry(entry)
+  if #entry < 64 then return entry end  -- garbage
+  local from = 65 + struct.unpack('>I4', entry, 61)
+  return string.sub(entry, 1, from - 1) .. whole(string.sub(entry, from))
+end
+
+-- state: room, ready_at, place, priority, attempt, crashes, reason, lease number, claimed_at, worker. The hot paths take it apart by
+-- its bytes: the room is the first; 2 to 18 are of a fresh job what its record begins with, 10 to 17 the place; 23 is the reason; the
+-- lease number and the moment of the claim, 24 to 35, are what a settlement has to name; the worker is the last 16.
+local STATE_LENGTH, IN_LEASE = 51, string.byte(LEASED)
 local function packed(s)
-  return struct.pack('>c1bddI2I4I2c1dc16', s.room, s.priority, s.place, s.ready_at, s.attempt, s.lease_no, s.crashes, s.reason,
+  return struct.pack('>c1ddbI2I2c1I4dc16', s.room, s.ready_at, s.place, s.priority, s.attempt, s.crashes, s.reason, s.lease_no,
     s.claimed_at, s.worker)
 end
 
+local function fence_of(state) return string.sub(state, 24, 35) end
+local function lease_of(state) return string.sub(state, 24, 27) end
+local function reason_of(state) return string.sub(state, 23, 23) end
+local function holder_of(state) return string.sub(state, 36) end
+
 local function unpacked(value)
   local s = {}
-  s.room, s.priority, s.place, s.ready_at, s.attempt, s.lease_no, s.crashes, s.reason, s.claimed_at, s.worker =
-    struct.unpack('>c1bddI2I4I2c1dc16', value)
+  s.room, s.ready_at, s.place, s.priority, s.attempt, s.crashes, s.reason, s.lease_no, s.claimed_at, s.worker =
+    struct.unpack('>c1ddbI2I2c1I4dc16', value)
   return s
 end
 
