@@ -13,6 +13,16 @@ local function claimed(record, own, place, priority, stamp, worker)
   return LEASED .. begin .. FIRST_CLAIM .. stamp .. worker
 end
 
+-- A server keeps a hash of short values in one piece, up to 512 of them by default, and searches it from its beginning for each field.
+-- One longer value, there for a moment, makes it a table.
+local FEW, TOO_LONG = 16, string.rep(' ', 65)
+local function write_leases(leases, n)
+  local is_small = n > FEW and redis.call('HLEN', STATE) <= 512
+  if is_small then redis.call('HSET', STATE, '', TOO_LONG) end
+  in_pieces('HSET', STATE, leases)
+  if is_small then redis.call('HDEL', STATE, '') end
+end
+
 -- As `take_first`, for a line to which nothing was given back: `take` gets id, record, own and place of each job. Gives how many.
 local function take_line(queue, priority, n, take)
   local line, taken, size = line_key(queue, priority), 0, 0

@@ -214,7 +214,7 @@ for _, queue in ipairs(queues) do
     count(LEASED, queue, taken)
   end
 end
-in_pieces('HSET', STATE, leases)
+write_leases(leases, k)
 in_pieces('SADD', held_key(worker), mine)
 write_counts()
 return given()
