@@ -100,7 +100,7 @@ model: ## search the model of the lease protocol with spin, and refute its mutat
 seeded-bugs: $(test_env) ## put bugs of other queues into a copy, one at a time: the tests must notice each (minutes)
 	$(python) -m tests.seeded_bugs $(ARGS)
 
-plans: $(test_env) ## ask PostgreSQL how it would do each move with a million rows and wrong statistics (minutes)
+plans: $(test_env) ## ask the databases how they would do each move with a million rows and wrong statistics (minutes)
 	JOBQUEUE_PLANS_ROWS=1000000 $(python) -m pytest $(LONG) tests/plans $(ARGS)
 
 screenshots: $(demo_env) ## photograph the admin with headless Chromium, into docs/screenshots

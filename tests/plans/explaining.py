@@ -182,6 +182,11 @@ def _mariadb(alias: str, how: str) -> Iterator[list[Plan]]:
 def _mariadb_plan(sql: str, lines: Any) -> Plan:
     names = dict(re.findall(r"(jobqueue_\w+) (?:AS )?([a-z])\b(?! *[(=])", sql))
     aliases = {short: table for table, short in names.items()}
-    reads = {(aliases.get(line[2], line[2]), line[5] or "") for line in lines if line[2] and line[3] != "const"}
+    # What is inserted into is a line of its own, but of no SELECT: nothing is read there.
+    reads = {
+        (aliases.get(line[2], line[2]), line[5] or "")
+        for line in lines
+        if line[2] and line[3] != "const" and line[1] != "INSERT"
+    }
     sorts = {line[2] for line in lines if "filesort" in (line[9] or "")}
     return Plan(sql, frozenset(reads), frozenset(sorts), "\n".join(map(str, lines)))

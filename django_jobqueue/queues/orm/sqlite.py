@@ -22,6 +22,7 @@ from django_jobqueue.jobs.ids import uuid_of_hex
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import JobHistory
 from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.orm import statistics
 from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT, Dialect
 from django_jobqueue.queues.orm.rows import JOBS, LOCKS, READY, insert
 from django_jobqueue.queues.orm.values import EPOCH, MICROSECOND
@@ -117,6 +118,7 @@ class SQLiteDialect(Dialect):
                 yield
             return
         connection.ensure_connection()  # sets the mode the project asked for, which we put back
+        statistics.forget(connection)
         previous = connection.transaction_mode
         connection.transaction_mode = "IMMEDIATE"
         try:
