@@ -29,6 +29,25 @@ def set_collation(apps, schema_editor):
             schema_editor.execute(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 
 
+def cluster_by_key(apps, schema_editor):
+    """On SQLite a row lies in the index of its key, not in a table beside it: a page less to write for each move.
+
+    Not `jobs`: a row with more than some hundred bytes of arguments would take pages of its own there. A migration that
+    has SQLite make one of these tables anew (Django does that to alter a column) gives it the usual form again, which
+    works as well.
+    """
+    if schema_editor.connection.vendor != "sqlite":
+        return
+    with schema_editor.connection.cursor() as cursor:
+        for table in HOT_TABLES[1:]:
+            of_table = "FROM sqlite_master WHERE tbl_name = %s AND sql IS NOT NULL"
+            cursor.execute(f"SELECT sql {of_table} ORDER BY type DESC", [table])  # the table, then its indexes
+            [(made,), *indexes] = cursor.fetchall()
+            schema_editor.execute(f"DROP TABLE {table}")
+            for statement in (f"{made} WITHOUT ROWID", *(index for (index,) in indexes)):
+                schema_editor.execute(statement, params=None)
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -349,5 +368,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunPython(set_autovacuum, migrations.RunPython.noop),
+        migrations.RunPython(cluster_by_key, migrations.RunPython.noop),
         migrations.RunPython(set_collation, migrations.RunPython.noop, atomic=False),
     ]

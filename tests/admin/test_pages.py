@@ -446,8 +446,10 @@ def test_a_value_of_the_wrong_type_is_stepped_over(queue, as_boss, table, column
         fill_every_text(RecurringJob, name=f"{EVIL}{number}", source=source, enabled=True, last_job_id=running)
     fill_every_text(JobBatch, id=uuid7())
     keys = {name: [str(pk) for pk in model.objects.values_list("pk", flat=True)] for name, model in MODELS.items()}
+    (model,) = connection.introspection.installed_models([table])
+    key = model._meta.pk.column
     with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE rowid = (SELECT MIN(rowid) FROM {table})", [value])
+        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE {key} = (SELECT MIN({key}) FROM {table})", [value])
     for name, pks in keys.items():
         html_of(as_boss, url(name))
         for pk in pks:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
+from pathlib import Path
 from unittest.mock import Mock
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from django_jobqueue import failpoints
 from django_jobqueue.exceptions import EnqueueError
 from django_jobqueue.models import JobTag
 from django_jobqueue.queues.orm.queue import OrmQueue
-from django_jobqueue.queues.orm.rows import JOBS, READY
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY
 from tests.queues.hooks import claim, job, jobs
 from tests.queues.orm import OrmContract
 
@@ -106,3 +107,29 @@ def test_the_claim_reads_the_line_in_order_and_stops(queue):
         plan = " ".join(row[-1] for row in cursor.fetchall())
     assert "USING INDEX jobqueue_ready_line" in plan
     assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_push_writes_few_pages(queue, db_file):
+    """With tables in the usual form it is 6.6 of them."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor.fetchall()
+    for _ in range(100):
+        queue.push(job(), fresh=True)
+    assert Path(f"{db_file}-wal").stat().st_size / 4_096 / 100 < 6.2
+
+
+@pytest.mark.parametrize("table", [READY, DELAYED, LOCKS])
+@pytest.mark.django_db
+def test_django_knows_tables_that_lie_in_their_key(table):
+    """It reads the text that made them."""
+    look, (model,) = connection.introspection, connection.introspection.installed_models([table])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [table])
+        assert cursor.fetchone()[0].endswith(") WITHOUT ROWID")
+        assert look.get_primary_key_columns(cursor, table) == [model._meta.pk.column]
+        described = {column.name for column in look.get_table_description(cursor, table)}
+        known = {index.name for index in model._meta.indexes}
+        assert described == {field.column for field in model._meta.local_fields}
+        assert known <= look.get_constraints(cursor, table).keys()
