@@ -212,13 +212,12 @@ class Dialect(Values):
 
     # -- claim -------------------------------------------------------------------------------------------------------
 
-    def has_work(self, queues: Sequence[str]) -> bool:
-        """Whether a claim or a promotion would find anything: a read, so idle polling writes nothing."""
+    def look(self, queues: Sequence[str]) -> tuple[bool, bool]:
+        """Whether a claim would find anything, and whether a promotion may: a read, so idle polling writes nothing."""
         among = f"WHERE queue IN ({marks(len(queues))})" if queues else ""
-        return bool(
-            self.rows(f"SELECT 1 FROM {READY} {among} LIMIT 1", queues)
-            or self.rows(f"SELECT 1 FROM {DELAYED} WHERE due_at <= %s LIMIT 1", [self.to_time(self.now())])
-        )
+        if self.rows(f"SELECT 1 FROM {READY} {among} LIMIT 1", queues):
+            return True, True
+        return False, bool(self.rows(f"SELECT 1 FROM {DELAYED} WHERE due_at <= %s LIMIT 1", [self.to_time(self.now())]))
 
     def ready_queues(self) -> list[str]:
         """Queues with ready jobs, by name: one index probe per queue, however long the line."""

@@ -133,6 +133,11 @@ _CLAIM_FROM = tuple(_CLAIM.replace(_WHOLE, where, 1) for where in _FROM)
 # In order, or the planner reads the table from its beginning, where the dead ones are: nearly every row would do.
 _ANY_FROM = tuple(f"SELECT 1 FROM {READY} WHERE {where} ORDER BY priority DESC, seq LIMIT 1" for where in _FROM)
 
+# Of each queue the first place, in order, for the same reason.
+_FIRST = f"(SELECT 1 FROM {READY} WHERE {_WHOLE} ORDER BY priority DESC, seq LIMIT 1)"
+_FIRST_OF_ALL = f"(SELECT 1 FROM {READY} ORDER BY queue, priority DESC, seq LIMIT 1)"
+_IS_DUE = f"(SELECT 1 FROM {DELAYED} WHERE due_at >= '-infinity' AND due_at <= statement_timestamp() LIMIT 1)"
+
 # By lists of ids: where all jobs of a moment ago are dead but can't be removed, the planner takes a table for one row,
 # and to join that with the batch it would walk past every place there was.
 _COMPLETE = f"""
@@ -245,14 +250,16 @@ class PostgreSQLDialect(Dialect):
     def promote(self) -> int:
         return self.fast(_PROMOTE, []).rowcount
 
-    def has_work(self, queues: Sequence[str]) -> bool:
-        """Looks first where the last claims have found something, if the way there is long."""
+    def look(self, queues: Sequence[str]) -> tuple[bool, bool]:
+        """One statement. Looks first where the last claims have found something, if the way there is long."""
         for queue, place in self._crowd.places().items():
             if queue in queues or not queues:
                 there = [queue, place.priority, place.seq]
                 if any(self.fast_rows(sql, there) for sql in _ANY_FROM):
-                    return True
-        return super().has_work(queues)
+                    return True, True
+        first = f"coalesce({', '.join([_FIRST] * len(queues))})" if queues else _FIRST_OF_ALL
+        ((is_ready, is_due),) = self.fast_rows(f"SELECT {first} IS NOT NULL, {_IS_DUE} IS NOT NULL", queues)
+        return is_ready, is_due
 
     def ready_queues(self) -> list[str]:
         if names := self._crowd.names():

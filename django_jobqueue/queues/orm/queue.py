@@ -45,6 +45,8 @@ _DIALECTS = {
 }
 PUSH_CHUNK = 1_000
 """Jobs stored by one statement, where the database can."""
+BLINK = 0.01
+"""Seconds. Who waits no longer than this looks for due jobs soon enough, and is not told when the next one is."""
 _TRIES = 5
 T = TypeVar("T")
 
@@ -253,20 +255,33 @@ class OrmQueue(Queue):
         failpoints.hit("leave.committed")
 
     def exchange(self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, worker: UUID) -> Exchange:
-        dialect = self._dialect()
-        if not settlements and (limit < 1 or not dialect.has_work(queues)):
-            return Exchange([], [])
+        if not settlements:
+            return Exchange([], self._claim_if_any(queues, limit, worker))
 
         def both(dialect: Dialect) -> Exchange:
-            settled = settle_batch(dialect, settlements) if settlements else []
+            settled = settle_batch(dialect, settlements)
             return Exchange(settled, self._claim(dialect, queues, limit, worker) if limit > 0 else [])
 
         exchange = self._move(both)
-        failpoints.hit("settle.committed" if settlements else "claim.committed")
+        failpoints.hit("settle.committed")
         return exchange
 
-    def _claim(self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
-        if dialect.promote():
+    def _claim_if_any(self, queues: Sequence[str], limit: int, worker: UUID) -> list[Reservation]:
+        """Looks first, so that idle polling writes nothing; but not for what it was just told of."""
+        if limit < 1:
+            return []
+        is_told = self._waiter is not None and self._waiter.take_word()
+        is_ready, is_due = (True, False) if is_told and len(queues) == 1 else self._dialect().look(queues)
+        if not (is_ready or is_due):
+            return []
+        claimed = self._move(lambda dialect: self._claim(dialect, queues, limit, worker, is_due))
+        failpoints.hit("claim.committed")
+        return claimed
+
+    def _claim(
+        self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID, is_due: bool = True
+    ) -> list[Reservation]:
+        if is_due and dialect.promote():
             failpoints.hit("promote.before_commit")
         claimed: list[Reservation] = []
         for queue in queues or self._all_in_turn(dialect):
@@ -311,7 +326,7 @@ class OrmQueue(Queue):
         return leases.asked_to_stop(self._dialect(), workers) if workers else {}
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
-        due = self._dialect().seconds_to_next_due()
+        due = None if timeout <= BLINK else self._dialect().seconds_to_next_due()
         rest = timeout if due is None else min(timeout, due)
         return self._waiting().wait(queues, rest) or (due is not None and due <= timeout)
 

@@ -33,6 +33,10 @@ class Waiter:
         """True when something may have happened before the timeout."""
         return self._bell.wait(0) or self._wait(frozenset(queues), timeout)
 
+    def take_word(self) -> bool:
+        """Whether the last wait ended with the word that there is a job for who waited. Says so once."""
+        return False
+
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
         # Jitter, so that many idle workers don't ask at the same moment.
         rest = min(timeout, self.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311
@@ -82,6 +86,11 @@ class NotifyWaiter(Waiter):
         self._listener: Any = None
         self._retry_at = 0.0
         self._look_again = False
+        self._is_told = False
+
+    def take_word(self) -> bool:
+        is_told, self._is_told = self._is_told, False
+        return is_told
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
         if not conf().NOTIFY:
@@ -101,7 +110,7 @@ class NotifyWaiter(Waiter):
         deadline = time.monotonic() + (min(timeout, self.quiet_seconds) if again else timeout)
         while (left := deadline - time.monotonic()) > 0:
             if self._listener.wait(queues, min(left, STEP_SECONDS)):
-                self._look_again = True
+                self._look_again = self._is_told = True
                 return True
             if self._bell.wait(0):
                 return True
