@@ -5,6 +5,10 @@ passes on what operators want, and reclaims what workers of other hosts have lef
 reclaim waits for must not hold up a heartbeat, and a store that hangs must not hold up the others. When the parent is
 killed, it stays until the children have ended.
 
+The two threads wake up at the same moment when all processes of a host were frozen for longer than a lease, or the
+store was away for so long: reclaim, heartbeats, and the jobs of the own children, which run, would be taken from them.
+Therefore the rounds wait until there was time for heartbeats (`vigil.py`).
+
 It may die at any point. Before a heartbeat: the children notice in time and send their own. In the middle of a burial:
 the slot stays unburied, and the next heart does it again, which changes nothing twice. Its parent starts it again, and
 it ends when that is gone.
@@ -38,11 +42,13 @@ from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.orphans import outlive
 from django_jobqueue.workers.process import is_frozen, rss_kb
 from django_jobqueue.workers.scaling import Scaling
+from django_jobqueue.workers.vigil import Vigil, clock
 
 logger = logging.getLogger("django_jobqueue.worker")
 
 TICK = 0.25
 """Seconds between two looks at the board."""
+_NOBODY = UUID(int=0)
 
 
 def live(
@@ -109,11 +115,21 @@ class Beats(Chore):
         self._rhythm = Rhythm(queue.lease)
 
     def once(self) -> None:
+        """A child whose heartbeat is refused must not hold up those of the others."""
+        refused = None
         for slot, worker in living(self._slots):
             news = worker, slot.report.state
             if self._rhythm.is_due(slot, news):
-                self._beat(slot, worker)
-                self._rhythm.said(slot, news)
+                try:
+                    self._beat(slot, worker)
+                except (OperationalError, InterfaceError):
+                    raise
+                except Exception as error:
+                    refused = error
+                else:
+                    self._rhythm.said(slot, news)
+        if refused is not None:
+            raise refused
 
     def _beat(self, slot: Slot, worker: UUID) -> None:
         if is_frozen(slot.pid):  # its jobs stand still: somebody else may have them when its lease is over
@@ -138,6 +154,7 @@ class Rounds(Chore):
         self._queue = queue
         self._rhythm = Rhythm(queue.lease)
         self._cancellations = Cancellations(queue)
+        self._vigil = Vigil(queue.lease, clock())
         self._next_orders = 0.0
         self._next_reclaim = time.monotonic() + self._rhythm.pause
 
@@ -197,6 +214,10 @@ class Rounds(Chore):
                 self._rhythm.said(slot, (worker, report.state))
 
     def _reclaim(self) -> None:
+        self._queue.cancellations(_NOBODY)  # the cheapest question: an outage ends with an answer, not with a reclaim
+        self._vigil.answered(clock())
+        if not self._vigil.may_tell(clock()):
+            return
         moved = self._queue.reclaim()
         if moved:
             logger.warning("Took %d jobs back from workers that died.", moved)
