@@ -25,7 +25,7 @@ shop_env := $(if $(filter redis both,$(STORE)),$(demo_redis_env),$(demo_env))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check lint type format migrations bench bench-quick simulation machine crash screenshots chaos leaks recovery mvcc ticks oracle fuzz model seeded-bugs plans matrix leg wheel clean
+.PHONY: help demo serve test check lint type format migrations bench bench-quick simulation machine crash screenshots chaos leaks recovery mvcc pinned ticks oracle fuzz model seeded-bugs plans matrix leg wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ recovery: $(test_env) ## kill 100 children, 20 hosts and each server 20 times: h
 
 mvcc: $(test_env) ## claim from PostgreSQL beside 100,000 dead tuples that an open transaction keeps (a minute)
 	$(python) -m tests.chaos.mvcc $(ARGS)
+
+pinned: $(test_env) ## 800 jobs a second for three minutes beside a transaction that nobody ends: does a backlog grow
+	$(python) -m tests.benchmarks --stores postgres --systems ours --what "a snapshot" --rounds 1 --pinned 180 \
+		--jobs 100 --past 1 --delayed 1 --waiting 1 $(ARGS)
 
 ticks: $(test_env) ## ten schedulers, 10,000 ticks, 100 kills and 50 freezes on each store (ten minutes)
 	JOBQUEUE_TICKS=10000 $(python) -m pytest $(LONG) -s tests/chaos/test_schedulers.py $(ARGS)

@@ -27,7 +27,7 @@ from typing import Any
 import django
 
 from tests import servers
-from tests.benchmarks import costs, pages, report, scaling, waits, watch
+from tests.benchmarks import costs, long_line, pages, pinned_snapshot, report, scaling, waits, watch
 from tests.benchmarks.counted import counted
 from tests.benchmarks.environments import PINS, NotInstallable, pinned, python_of
 from tests.benchmarks.measures import Bench, Measure, Scale
@@ -40,9 +40,18 @@ SERVERS = {"postgres": Postgres, "mariadb": MariaDB, "redis": RedisServer}
 STORES = ("sqlite", *SERVERS)
 Todo = tuple[dict[str, Any], Bench, Measure]
 """Where the figures of the store go, the store, and what is measured on it."""
-AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "waiting", "sized")
+AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "waiting", "sized", "pinned")
 QUICK = Scale(
-    rounds=1, jobs=10_000, single=500, spaced=40, idle=12, past=50_000, delayed=20_000, waiting=50_000, sized=20_000
+    rounds=1,
+    jobs=10_000,
+    single=500,
+    spaced=40,
+    idle=12,
+    past=50_000,
+    delayed=20_000,
+    waiting=50_000,
+    sized=20_000,
+    pinned=5,
 )
 
 
@@ -53,6 +62,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--past", type=int, help=f"Old rows of one drain (default: {Scale().past:,}).")
     parser.add_argument("--delayed", type=int, help=f"Delayed jobs beside another (default: {Scale().delayed:,}).")
     parser.add_argument("--waiting", type=int, help=f"Jobs of a long line (default: {Scale().waiting:,}).")
+    parser.add_argument("--pinned", type=int, help=f"Seconds beside an old snapshot (default: {Scale().pinned}).")
     parser.add_argument("--stores", type=among(STORES), default=",".join(STORES))
     parser.add_argument("--systems", type=among(NAMES), default=",".join(NAMES))
     parser.add_argument("--what", nargs="+", metavar="BEGIN", help="Only those whose names begin so.")
@@ -72,7 +82,7 @@ def options() -> argparse.Namespace:
 
 def scale_of(given: argparse.Namespace) -> Scale:
     scale = QUICK if given.quick else Scale()
-    asked = ("rounds", "jobs", "past", "delayed", "waiting")
+    asked = ("rounds", "jobs", "past", "delayed", "waiting", "pinned")
     amounts = {name: getattr(given, name) or getattr(scale, name) for name in asked}
     return replace(
         scale,
@@ -160,7 +170,7 @@ def measure(benches: list[Bench], scale: Scale, seconds: float) -> dict[str, Any
 
 
 def measures_of(bench: Bench) -> list[Measure]:
-    others = (one for module in (costs, waits, scaling) for one in module.measures(bench))
+    others = (one for module in (costs, waits, scaling, pinned_snapshot, long_line) for one in module.measures(bench))
     return [*bench.measures(), *(one for one in others if one.what.startswith(bench.scale.what))]
 
 

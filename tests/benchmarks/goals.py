@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from tests.benchmarks.long_line import TITLE as CLAIM
+from tests.benchmarks.pinned_snapshot import BACKLOG
+from tests.benchmarks.pinned_snapshot import TITLE as PINNED
 from tests.benchmarks.scaling import WORKS, Work, title
 
 Whats = dict[str, dict[str, list[float]]]
@@ -179,6 +182,10 @@ def growth(store: str, what: str) -> Goal:
     return Goal(store, f"{what} / without", CROWDED[what], find)
 
 
+def claim_growth(store: str) -> Goal:
+    return plain(store, "claim in a long line: times the CPU of one among 1,000", 1.3, CLAIM, "us_times")
+
+
 def ideal(store: str, what: str, wanted: float) -> Goal:
     return Goal(store, f"{what}: of the ideal", wanted, lambda stores: figure(stores, store, "ours", what, "of_ideal"))
 
@@ -227,9 +234,11 @@ GOALS = (
     latency("postgres", "p50", 3.0),
     latency("postgres", "p99", 25.0, "latency, half load"),
     *(growth("postgres", what) for what in CROWDED),
+    claim_growth("postgres"),
     *(ideal("postgres", what, wanted) for what, wanted in IDEALS),
     *(scales("postgres", work) for work in WORKS),
     Goal("postgres", "WAL of a job, bytes", 2_500, wal, at_most=True),
+    plain("postgres", "a snapshot is held, jobs that wait in the last third", BACKLOG, PINNED, "backlog"),
     plain("postgres", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
     faster("sqlite", "huey", 5),
     faster("sqlite", "django-tasks-db", 45),
@@ -240,12 +249,14 @@ GOALS = (
     latency("sqlite", "p50", 5.0),
     latency("sqlite", "p99", 25.0, "latency, half load"),
     *(growth("sqlite", what) for what in CROWDED),
+    claim_growth("sqlite"),
     *(ideal("sqlite", what, wanted) for what, wanted in IDEALS),
     *(scales("sqlite", work) for work in WORKS),
     plain("sqlite", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
     Goal("mariadb", "drain / ours on PostgreSQL", 0.5, half_of_postgres),
     latency("mariadb", "p99", 25.0, "latency, half load"),
     *(growth("mariadb", what) for what in CROWDED),
+    claim_growth("mariadb"),
     *(ideal("mariadb", what, wanted) for what, wanted in IDEALS),
     *(scales("mariadb", work) for work in WORKS),
     plain("mariadb", "memory of a child over Django's, MB", 12, "memory of a child", "more_mb"),
@@ -256,6 +267,7 @@ GOALS = (
     faster("redis", "huey", 3, "record all"),
     growth("redis", "drain, delayed jobs"),
     growth("redis", "drain, long line"),
+    claim_growth("redis"),
     *(ideal("redis", what, wanted) for what, wanted in IDEALS),
     *(scales("redis", work) for work in WORKS),
     Goal("redis", "drain, record all / record none", 0.7, cost_of_record),

@@ -38,6 +38,8 @@ class Scale:
     delayed: int = 100_000
     waiting: int = 200_000
     sized: int = 100_000
+    pinned: int = 20
+    """Seconds beside a transaction that nobody ends."""
     what: tuple[str, ...] = ("",)
     """How the names of what is measured begin."""
     counts: bool = True

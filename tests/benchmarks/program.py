@@ -4,9 +4,11 @@ prepare                                      make its tables
 work OPTIONS                                 run jobs
 baseline                                     print what the process needs in memory
 single|many|spaced|half JOBS [...]                 enqueue, and print how many jobs there were and how long it took
+paced JOBS                                   enqueue so many each second, some at a time, until --seconds have passed
 delayed|sized JOBS                           enqueue what no worker takes: for tomorrow, or for their size
 pauses|async|burns JOBS --pause SECONDS      enqueue what takes its time; burns: CPU time
 layers                                       drain without a worker, and print what that costs
+claims PID                                   claim some jobs, and print what a claim costs; PID as below
 exchanges PID                                print what an exchange costs us, and the server with this pid (0: none)
 """
 
@@ -20,6 +22,8 @@ import time
 from tests.benchmarks import recording
 from tests.benchmarks.systems import of_this_process
 from tests.benchmarks.systems.base import System
+
+PACED_SECONDS = 0.025
 
 
 def main(action: str, *arguments: str) -> None:
@@ -40,6 +44,11 @@ def main(action: str, *arguments: str) -> None:
         from tests.benchmarks.exchanges import Exchanges
 
         print(json.dumps(Exchanges(system.queue(), int(arguments[0])).measure()))
+    elif action == "claims":
+        system.open()
+        from tests.benchmarks import claims
+
+        print(json.dumps(claims.measure(system.queue(), int(arguments[0]))))
     elif action == "baseline":
         print(json.dumps({"kib": system.baseline()}))
     else:
@@ -52,11 +61,12 @@ def main(action: str, *arguments: str) -> None:
 def parsed(action: str, arguments: tuple[str, ...]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "how", choices=["single", "many", "spaced", "half", "delayed", "sized", "pauses", "async", "burns"]
+        "how", choices=["single", "many", "spaced", "half", "paced", "delayed", "sized", "pauses", "async", "burns"]
     )
     parser.add_argument("jobs", type=int)
     parser.add_argument("--warm-up", type=int, default=0, help="Jobs enqueued before the clock starts.")
     parser.add_argument("--gap", type=float, default=0.05, help="Seconds between two jobs (spaced).")
+    parser.add_argument("--seconds", type=float, help="For how long (paced).")
     parser.add_argument("--pause", type=float, help="Seconds that a job takes.")
     return parser.parse_args([action, *arguments])
 
@@ -76,6 +86,8 @@ def produce(system: System, given: argparse.Namespace) -> float:
         system.enqueue_delayed(given.jobs)
     elif given.how == "sized":
         system.enqueue_sized(given.jobs)
+    elif given.how == "paced":
+        paced(system, given.jobs, given.seconds)
     elif given.how == "single":
         one_by_one(system, given.jobs)
     elif given.how == "half":
@@ -99,6 +111,17 @@ def spaced(system: System, jobs: int, gap: float) -> None:
     for number in range(jobs):
         time.sleep(max(0.0, begun + number * gap - time.perf_counter()))
         system.enqueue(time.time_ns())
+
+
+def paced(system: System, per_second: int, seconds: float) -> None:
+    """Late ones are made up for. Some at a time: a commit for each would be the limit of a slow disk."""
+    begun, sent = time.perf_counter(), 0
+    while sent < per_second * seconds:
+        time.sleep(PACED_SECONDS)
+        due = min(int((time.perf_counter() - begun) * per_second), int(per_second * seconds)) - sent
+        if due > 0:
+            system.enqueue_stamped(due)
+            sent += due
 
 
 if __name__ == "__main__":

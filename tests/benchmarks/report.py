@@ -22,7 +22,8 @@ def report(results: dict[str, Any]) -> str:
             speeds(store),
             costs(store),
         ]
-        parts += [latencies(store), ideals(store), scaling(store), memory(store), sizes(store), counted(store)]
+        parts += [latencies(store), ideals(store), scaling(store), crowds(store), claims(store)]
+        parts += [memory(store), sizes(store), counted(store)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -93,6 +94,26 @@ def scaling(store: dict[str, Any]) -> str:
         for _, what, figures in having(store, "times")
     ]
     return table(("what", "1 process, jobs/s", "2 processes, jobs/s", "times"), rows)
+
+
+def crowds(store: dict[str, Any]) -> str:
+    names = ("backlog", "worst", "dead")
+    rows = [(what, *(spread(figures[name]) for name in names)) for _, what, figures in having(store, "backlog")]
+    return table(("what", "jobs that wait, in the last third", "at most", "dead rows that stay"), rows)
+
+
+def claims(store: dict[str, Any]) -> str:
+    """Nothing is counted on MariaDB and Redis: zeros."""
+    kinds = [(f"{name}_{kind}", digits) for name in ("us", "work") for kind, digits in CLAIMS.items()]
+    rows = [
+        (what, *(spread(figures[name], digits) for name, digits in kinds))
+        for _, what, figures in having(store, "us_times")
+    ]
+    return table(("what", "µs of 1,000", "µs", "times", "counted of 1,000", "counted", "times"), rows)
+
+
+CLAIMS = {"short": 0, "long": 0, "times": 2}
+"""Figures of `long_line`, and their digits."""
 
 
 def costs(store: dict[str, Any]) -> str:

@@ -21,7 +21,10 @@ from tests.benchmarks.__main__ import repeat
 from tests.benchmarks.chart import chart
 from tests.benchmarks.environments import ROOT, NotInstallable, digest, pinned, python_of
 from tests.benchmarks.goals import GOALS, IDEALS, Verdict, verdicts
+from tests.benchmarks.long_line import compared
 from tests.benchmarks.measures import Measure, drained
+from tests.benchmarks.pinned_snapshot import TITLE as PINNED
+from tests.benchmarks.pinned_snapshot import waiting
 from tests.benchmarks.processes import Failed
 from tests.benchmarks.report import goals, missing, spread, table
 from tests.benchmarks.systems import KINDS, PEERS
@@ -77,6 +80,29 @@ def test_what_stands_idle_while_jobs_wait_is_seen() -> None:
 
     assert of_ideal(busy, 4, wait) == pytest.approx(2 / 2.05)
     assert of_ideal(idle, 4, wait) == pytest.approx(2 / 3)
+
+
+def test_a_backlog_is_what_waits_most_of_the_time() -> None:
+    """Ten jobs a second for three seconds: a worker that keeps up, one that halts once, one that falls behind."""
+    sent = [SECOND // 10 * number for number in range(1, 31)]
+    prompt = {"sent": [0, *sent], "started": [1, *(one + SECOND // 100 for one in sent)]}
+    halts = {"sent": sent, "started": [*prompt["started"][1:27], *([max(sent)] * 4)]}
+    slow = {"sent": sent, "started": [2 * one for one in sent]}
+
+    assert waiting([prompt], 30) == pytest.approx({"backlog": 0, "worst": 1, "p50": 10, "p95": 10, "p99": 10})
+    assert waiting([halts], 30) == pytest.approx({"backlog": 0, "worst": 3, "p50": 10, "p95": 300, "p99": 300})
+    assert 10 < waiting([slow], 30)["backlog"] < 15
+    with pytest.raises(Failed, match="30 jobs ran, not 31"):
+        waiting([prompt], 31)
+
+
+def test_claims_are_compared_by_their_medians() -> None:
+    short, long = [{"us": us, "work": 8.0} for us in (90, 100, 500)], [{"us": us, "work": 8.0} for us in (90, 120, 150)]
+
+    found = compared(short, long)
+
+    assert (found["us_times"], found["work_times"]) == pytest.approx((1.2, 1.0))
+    assert compared([{"us": 1.0, "work": 0.0}], [{"us": 1.0, "work": 0.0}])["work_times"] == 0.0
 
 
 # goals
@@ -248,7 +274,7 @@ def words(svg: str) -> Iterator[str]:
 
 def run_small(store: str, file, *what: str) -> dict:
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--jobs", "60", "--past", "60"]
-    command += ["--delayed", "60", "--waiting", "60"]
+    command += ["--delayed", "60", "--waiting", "1200", "--pinned", "1"]
     chosen = ["--stores", store, "--systems", "ours,raw", "--json", file, "--what", *what]
     subprocess.run([*command, *chosen], cwd=ROOT, check=True, timeout=150)
     return json.loads(file.read_text())["stores"][store]
@@ -257,7 +283,7 @@ def run_small(store: str, file, *what: str) -> dict:
 @pytest.mark.slow
 def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
     what = ("drain, 2 processes", "drain, 1 connection", "drain, old rows", "latency, half load", "memory")
-    what += ("where", "scaling, jobs of 1 ms")
+    what += ("where", "scaling, jobs of 1 ms", "claim")
 
     rounds = run_small("sqlite", tmp_path / "results.json", *what)["rounds"]
 
@@ -265,12 +291,24 @@ def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
         rounds["ours"].pop("where the time goes, 1 process"),
         rounds["ours"].pop("scaling, jobs of 1 ms of CPU"),
     )
+    claim = rounds["ours"].pop("claim, long line")
+    assert min(claim["us_short"][0], claim["us_long"][0]) > 0
+    assert 0 < claim["work_times"][0] < 1.3
     assert min(cpu["client_us"][0], cpu["call_us"][0]) > 0
     assert 0 < cpu["total_us"][0] < 1e6
     assert grown["times"][0] == pytest.approx(grown["two"][0] / grown["one"][0])
     assert rounds["ours"].keys() == {"drain, 2 processes", "drain, old rows", "latency, half load", "memory of a child"}
     assert rounds["raw"]["drain, 1 connection"]["per_second"][0] > 0
     assert rounds["ours"]["latency, half load"]["pss_mb"][0] > 10
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_small_run_measures_on_postgres(tmp_path) -> None:
+    rounds = run_small("postgres", tmp_path / "results.json", "a snapshot")["rounds"]["ours"]
+
+    assert rounds[PINNED]["dead"][0] > 0
+    assert rounds[PINNED]["worst"][0] >= rounds[PINNED]["backlog"][0] >= 0
 
 
 @pytest.mark.slow

@@ -22,6 +22,10 @@ AT_ONCE = 10
 CLAIMS = 300
 AT_MOST = 5.0
 """Times the baseline: p95 of a claim."""
+DEAD = """
+SELECT relname, n_dead_tup FROM pg_stat_user_tables
+WHERE relname IN ('jobqueue_jobs', 'jobqueue_job_priorities', 'jobqueue_job_locks') ORDER BY 1
+"""
 
 
 def run(given: argparse.Namespace) -> list[str]:
@@ -63,9 +67,12 @@ def pinned(stage: Any) -> psycopg.Connection[Any]:
     """A transaction whose snapshot sees every job that is there now."""
     from django.db import connections
 
-    name = connections[stage.alias].settings_dict["NAME"]
     settings = connections[stage.alias].settings_dict
-    connection = psycopg.connect(host=settings["HOST"], user=settings["USER"], dbname=name)
+    return pin(psycopg.connect(host=settings["HOST"], user=settings["USER"], dbname=settings["NAME"]))
+
+
+def pin(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Begin a transaction on it whose snapshot keeps every tuple that dies from now on. Nobody ends it."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     connection.execute("SELECT count(*) FROM jobqueue_jobs")
     return connection
@@ -83,10 +90,7 @@ def dead_tuples(stage: Any) -> dict[str, int]:
     from django.db import connections
 
     with connections[stage.alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT relname, n_dead_tup FROM pg_stat_user_tables "
-            "WHERE relname IN ('jobqueue_jobs', 'jobqueue_job_priorities', 'jobqueue_job_locks') ORDER BY 1"
-        )
+        cursor.execute(DEAD)
         return dict(cursor.fetchall())
 
 

@@ -6,6 +6,7 @@ On Redis it is told what of the jobs goes into the tables: nothing but dead lett
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,11 @@ class Ours(TasksSystem):
         from tests.benchmarks.tasks import noop
 
         noop.enqueue_many([(0,)] * jobs)
+
+    def enqueue_stamped(self, jobs: int) -> None:
+        from tests.benchmarks.tasks import noop
+
+        noop.enqueue_many([(time.time_ns(),)] * jobs)
 
     def enqueue_pauses(self, jobs: int, seconds: float, is_async: bool) -> None:
         from tests.benchmarks.tasks import pause, pause_async
