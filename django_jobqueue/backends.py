@@ -6,6 +6,7 @@ options are told by `check()`, not by the constructor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
@@ -23,13 +24,16 @@ from django_jobqueue.compat import (
     TaskResultDoesNotExist,
     TaskResultStatus,
     blank_result,
+    log_task_enqueued,
     task_enqueued,
+    task_logger,
 )
 from django_jobqueue.conf import BACKEND_OPTIONS, DEFAULT_PREFIX, ON_COMMIT, RECORD, REDIS_OPTIONS, Conf, conf
 from django_jobqueue.decorators import JobTask, job_fields
 from django_jobqueue.exceptions import InvalidPayload, PayloadError
 from django_jobqueue.jobs.codec import encoded_call
 from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.lifecycle.audience import Audience
 from django_jobqueue.queues.base import DEFAULT_LEASE, Queue
 
 Call = tuple[str, list[Any], dict[str, Any]]
@@ -111,8 +115,13 @@ class JobBackend(BaseTaskBackend):
             except TaskResultDoesNotExist:  # removed in this instant
                 return self._ready(task, job_id, call, now)
         result = self._ready(task, job_id, call, now)
-        task_enqueued.send(type(self), task_result=result)
+        if self._listeners.is_there():
+            task_enqueued.send(type(self), task_result=result)
         return result
+
+    @cached_property
+    def _listeners(self) -> Audience:
+        return Audience(task_enqueued, log_task_enqueued, task_logger, logging.DEBUG)
 
     def _ready(self, task: Any, job_id: UUID, call: Call, now: Any) -> TaskResult:
         _, args, kwargs = call

@@ -22,7 +22,15 @@ if HAS_CORE_TASKS:
     from django.tasks.base import Task as BaseTask
     from django.tasks.base import TaskError
     from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist, TaskResultMismatch
-    from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.tasks.signals import (
+        log_task_enqueued,
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django.tasks.signals import logger as task_logger
     from django.utils.json import normalize_json
 else:
     from django_tasks import TaskContext, TaskResult, TaskResultStatus, task_backends  # type: ignore[no-redef]
@@ -35,7 +43,15 @@ else:
         TaskResultDoesNotExist,
         TaskResultMismatch,
     )
-    from django_tasks.signals import task_enqueued, task_finished, task_started  # type: ignore[no-redef]
+    from django_tasks.signals import (  # type: ignore[no-redef]
+        log_task_enqueued,
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django_tasks.signals import logger as task_logger  # type: ignore[no-redef]
     from django_tasks.utils import normalize_json  # type: ignore[no-redef]
 
 TASK_FRAMEWORK_APP: str | None = None if HAS_CORE_TASKS else "django_tasks"
@@ -138,9 +154,13 @@ __all__ = [
     "as_django_tells_it",
     "backend_of",
     "blank_result",
+    "log_task_enqueued",
+    "log_task_finished",
+    "log_task_started",
     "normalize_json",
     "task_backends",
     "task_enqueued",
     "task_finished",
+    "task_logger",
     "task_started",
 ]

@@ -15,6 +15,7 @@ from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.lifecycle.results import find
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Queue, Reservation, WorkerIdentity
+from django_jobqueue.workers.announcer import Announcer
 from django_jobqueue.workers.atomically import Stored
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections
@@ -31,8 +32,8 @@ def run_all(backend: str = "default", *, max_jobs: int = 1_000) -> list[TaskResu
     queue = get_queue(backend)
     worker = WorkerIdentity(name="run_all")
     queue.join(worker)
-    executor = Executor(queue, worker.id, Isolation())
-    executor.passes_through = (KeyboardInterrupt, Interrupted)
+    announcer = Announcer(queue, passes_through=(KeyboardInterrupt, Interrupted))
+    executor = Executor(queue, worker.id, Isolation(), announcer=announcer)
     ran: list[TaskResult | None] = []
     try:
         while (job := _next(queue, worker.id)) is not None:

@@ -286,11 +286,20 @@ def _parse(text: Any, max_bytes: int, root: str) -> Any:
     try:
         _check_length(text, min(max_bytes, HARD_MAX_BYTES), root)
         decoder = _DECODER if len(text) <= MAX_INT_DIGITS else _LONG_TEXT_DECODER
-        return decoder.decode(text)
+        return _whole(text, decoder)
     except UnicodeEncodeError as error:
         raise PayloadError(root, "Lone surrogate in text") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise PayloadError(root, f"Not readable as JSON: {str(error) or type(error).__name__}") from error
+
+
+def _whole(text: str, decoder: json.JSONDecoder) -> Any:
+    """`decoder.decode(text)`, without its search for blanks at both ends, of which our texts have none."""
+    try:
+        value, end = decoder.raw_decode(text)
+    except ValueError:
+        end = -1
+    return value if end == len(text) else decoder.decode(text)
 
 
 def _is_plain(text: str, value: Any) -> bool:

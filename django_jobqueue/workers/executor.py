@@ -16,23 +16,16 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
-from django_jobqueue.compat import (
-    JobContext,
-    TaskResult,
-    TaskResultStatus,
-    backend_of,
-    task_finished,
-    task_started,
-)
+from django_jobqueue.compat import JobContext
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import JobTimeout, LeaseLost, PayloadError, SignatureMismatch, UnknownTask
 from django_jobqueue.jobs import codec
 from django_jobqueue.jobs.registry import TaskDefinition, lookup
-from django_jobqueue.lifecycle import outcomes, results
-from django_jobqueue.lifecycle.errors import class_path
+from django_jobqueue.lifecycle import outcomes
 from django_jobqueue.lifecycle.policy import timeout_of
 from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, Settlement
 from django_jobqueue.signals import job_dead, job_retrying
+from django_jobqueue.workers.announcer import Announcer, Execution, NotAnswered
 from django_jobqueue.workers.atomically import Completion
 from django_jobqueue.workers.coroutines import run_coroutine
 from django_jobqueue.workers.interruption import Interrupted, JobWindow
@@ -54,21 +47,19 @@ class Executor:
         window: JobWindow | None = None,
         timeouts: Timeouts | None = None,
         stops: Stops | None = None,
+        announcer: Announcer | None = None,
     ) -> None:
         self.queue = queue
-        self._stops = stops or Stops()
-        self._worker = str(worker)
-        self.passes_through: tuple[type[BaseException], ...] = (Interrupted,)
+        self.announcer = announcer or Announcer(queue)
         self.window = window or JobWindow()
+        self._worker = str(worker)
         self._timeouts = timeouts
-        self._sender = type(backend_of(queue.alias))
-        self._last_key: tuple[TaskDefinition, str, int] | None = None
-        self._last_task: Any = None
+        self._stops = stops or Stops()
 
     def run(self, reservation: Reservation, received_at: float) -> Settlement:
         """Run one job. `received_at` is when it was claimed, on the monotonic clock in seconds.
 
-        Raises `Interrupted` (and what else is in `passes_through`) when the worker is stopped during the job.
+        Raises `Interrupted` (and what else the announcer lets pass) when the worker is stopped during the job.
         """
         try:
             definition = lookup(reservation.task)
@@ -77,53 +68,51 @@ class Executor:
         except (UnknownTask, PayloadError, SignatureMismatch) as problem:
             return self._not_runnable(reservation, problem)
         start = time.monotonic()
-        task = self._task_of(definition, reservation)
+        run = Execution(definition, reservation, args, kwargs, self._worker)
         try:
-            result = results.running_result(self.queue, task, reservation, args, kwargs, self._worker)
-        except (OperationalError, InterfaceError) as error:  # it looks up earlier attempts
-            if not self.queue.reports_apart:
-                logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
-                return outcomes.released(reservation)
-            # The store is well, only its past is away: the job would come back at once, again and again.
-            result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)
-        except Exception:  # a history nobody can read must not keep the job from running
-            logger.exception("The earlier attempts of job %s can't be read.", reservation.job_id)
-            result = results.first_result(self.queue, task, reservation, args, kwargs, self._worker)
+            self.announcer.start(run)
+        except NotAnswered as error:
+            logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
+            return outcomes.released(reservation)
         start_ms = _ms(start - received_at)
-        self._tell(task_started, self._sender, task_result=result)
         needs_it = definition.takes_context or definition.atomic
         completion = Completion(self.queue, reservation, start_ms) if needs_it else None
         encoded = ""
         try:
-            encoded = self._work(definition, result, reservation, completion)
-        except self.passes_through:
+            encoded = self._work(run, completion)
+        except self.announcer.passes_through:
             raise
         except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
             self.window.shut()
-            timing = outcomes.Timing(start_ms, _since(start))
-            if definition.atomic and completion is not None and _was_not_begun(completion, exception):
-                logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, exception)
-                return outcomes.released(reservation)
-            if completion is None or completion.stored is None:
-                if self.window.was_interrupted and self._comes_of_interruption(exception):
-                    raise Interrupted from exception  # what its cleaning up ran into is no fault of the job's
-                return self._failed(reservation, definition, result, exception, timing)
+            settlement = self._ended_by(exception, run, completion, outcomes.Timing(start_ms, _since(start)))
+            if settlement is not None:
+                return settlement
             logger.exception("Job %s raised something after it had completed.", reservation.job_id)
         done: Settlement | None = completion.stored if completion is not None else None
         if done is None:
             done = outcomes.completed(reservation, encoded, outcomes.Timing(start_ms, _since(start)))
-        results.finish(result, codec.decode(done.result) if done.result else None, done.run_ms)
-        self._tell(task_finished, self._sender, task_result=result)
+        self.announcer.succeed(run, done.result, done.run_ms)
         return done
 
-    def _work(
-        self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
-    ) -> str:
+    def _ended_by(
+        self, exception: BaseException, run: Execution, completion: Completion | None, timing: outcomes.Timing
+    ) -> Settlement | None:
+        """What becomes of a job that raised; None: it had completed before."""
+        if run.definition.atomic and completion is not None and _was_not_begun(completion, exception):
+            logger.warning("Job %s was not started: the store did not answer (%s).", run.job.job_id, exception)
+            return outcomes.released(run.job)
+        if completion is not None and completion.stored is not None:
+            return None
+        if self.window.was_interrupted and self._comes_of_interruption(exception):
+            raise Interrupted from exception  # what its cleaning up ran into is no fault of the job's
+        return self._failed(run, exception, timing)
+
+    def _work(self, run: Execution, completion: Completion | None) -> str:
         """Run the job; its encoded result. An atomic one has completed then."""
-        if completion is None or not definition.atomic:
-            return outcomes.encode_result(self._call(definition, result, job, completion))
-        with self._held_to_its_time(definition, job), completion.transaction():
-            completion.result = self._call(definition, result, job, None)
+        if completion is None or not run.definition.atomic:
+            return outcomes.encode_result(self._call(run, completion))
+        with self._held_to_its_time(run.definition, run.job), completion.transaction():
+            completion.result = self._call(run, None)
         return ""
 
     def _held_to_its_time(self, definition: TaskDefinition, job: Reservation) -> AbstractContextManager[None]:
@@ -133,70 +122,44 @@ class Executor:
             return nullcontext()
         return self._timeouts.hold_to(job, time.monotonic() + timeout)
 
-    def _task_of(self, definition: TaskDefinition, job: Reservation) -> Any:
-        """The task with the job's own queue and priority; the last one is kept, because jobs come in runs of a kind."""
-        key = (definition, job.queue, job.priority)
-        if key != self._last_key:
-            self._last_task = results.task_with(
-                definition.task, backend=self.queue.alias, queue_name=job.queue, priority=job.priority
-            )
-            self._last_key = key
-        return self._last_task
-
-    def _call(
-        self, definition: TaskDefinition, result: TaskResult, job: Reservation, completion: Completion | None
-    ) -> Any:
-        timeout = timeout_of(job.timeout or definition.timeout, job.queue)
-        running = self._stops.begin(job, self.window, self._timeouts)
+    def _call(self, run: Execution, completion: Completion | None) -> Any:
+        timeout = timeout_of(run.job.timeout or run.definition.timeout, run.job.queue)
+        running = self._stops.begin(run.job, self.window, self._timeouts)
         try:
             if timeout is not None:
-                return self._call_limited(definition, result, job, completion, timeout)
-            return self._call_in_window(definition, result, job, completion, None)
+                return self._call_limited(run, completion, timeout)
+            return self._call_in_window(run, completion, None)
         finally:
             self.window.shut()
             self._stops.end(running)
 
-    def _call_limited(
-        self,
-        definition: TaskDefinition,
-        result: TaskResult,
-        job: Reservation,
-        completion: Completion | None,
-        timeout: float,
-    ) -> Any:
+    def _call_limited(self, run: Execution, completion: Completion | None, timeout: float) -> Any:
         soft = time.monotonic() + timeout
         try:
             if self._timeouts is not None:
-                self._timeouts.begin(job, soft, self.window)
-            return self._call_in_window(definition, result, job, completion, soft)
+                self._timeouts.begin(run.job, soft, self.window)
+            return self._call_in_window(run, completion, soft)
         except JobTimeout as error:
             complete(error, timeout)
             raise
         finally:
             self.window.shut()
             if self._timeouts is not None:
-                self._timeouts.end(job)
+                self._timeouts.end(run.job)
 
-    def _call_in_window(
-        self,
-        definition: TaskDefinition,
-        result: TaskResult,
-        job: Reservation,
-        completion: Completion | None,
-        deadline: float | None,
-    ) -> Any:
-        call = definition.func
-        if definition.is_async:
+    def _call_in_window(self, run: Execution, completion: Completion | None, deadline: float | None) -> Any:
+        call = run.definition.func
+        if run.definition.is_async:
             call = partial(run_coroutine, self.window, call)
         # Its own: what it sets of Django's time zone, language and the like ends with it.
-        run = copy_context().run
+        within = copy_context().run
         try:
             self.window.open()
-            if definition.takes_context:
-                asked = partial(self._stops.is_asked, job.job_id)
-                context = JobContext(task_result=result, completion=completion, deadline=deadline, asked=asked)
-                return run(call, context, *result.args, **result.kwargs)
-            return run(call, *result.args, **result.kwargs)
+            if run.definition.takes_context:
+                asked = partial(self._stops.is_asked, run.job.job_id)
+                context = JobContext(task_result=run.result, completion=completion, deadline=deadline, asked=asked)
+                return within(call, context, *run.args, **run.kwargs)
+            return within(call, *run.args, **run.kwargs)
         finally:
             self.window.shut()
 
@@ -210,25 +173,14 @@ class Executor:
             at = at.__context__
         return isinstance(at, causes)
 
-    def _failed(
-        self,
-        reservation: Reservation,
-        definition: TaskDefinition,
-        result: TaskResult,
-        exception: BaseException,
-        timing: outcomes.Timing,
-    ) -> Settlement:
+    def _failed(self, run: Execution, exception: BaseException, timing: outcomes.Timing) -> Settlement:
         if type(exception) is LeaseLost:
-            logger.warning("Nothing of job %s was kept: %s.", reservation.job_id, exception)
-            return outcomes.released(reservation)
-        settlement = outcomes.failed(reservation, exception, definition.retry, timing)
-        if self._stops.is_told(reservation.job_id):
+            logger.warning("Nothing of job %s was kept: %s.", run.job.job_id, exception)
+            return outcomes.released(run.job)
+        settlement = outcomes.failed(run.job, exception, run.definition.retry, timing)
+        if self._stops.is_told(run.job.job_id):
             settlement = _as_cancelled(settlement)
-        error, is_over = settlement.error, settlement.move in (Move.DEAD, Move.CANCELLED)
-        status = TaskResultStatus.FAILED if is_over else TaskResultStatus.READY
-        results.fail(result, status, error.class_path, error.traceback, timing.run_ms)
-        if is_over:
-            self._tell(task_finished, self._sender, task_result=result)
+        self.announcer.fail(run, settlement)
         self._report(settlement, exception)
         return settlement
 
@@ -264,7 +216,7 @@ class Executor:
         sender = type(self.queue)
         if settlement.move is Move.DEAD:
             logger.error("Job %s (%s) is dead: %s. %s", job.job_id, job.task, settlement.reason, _brief(error))
-            self._tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
+            self.announcer.tell(job_dead, sender, reservation=job, reason=settlement.reason, exception=exception)
         elif settlement.move is Move.CANCELLED:
             logger.info("Job %s (%s) was cancelled while it ran. %s", job.job_id, job.task, _brief(error))
         elif settlement.move is Move.RETRY:
@@ -277,18 +229,7 @@ class Executor:
                 settlement.delay,
                 _brief(error),
             )
-            self._tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
-
-    def _tell(self, signal: Any, sender: Any, **arguments: Any) -> None:
-        """Send a signal. A receiver that raises is logged by Django and changes nothing for the job."""
-        if not signal.receivers:
-            return
-        try:
-            signal.send_robust(sender, **arguments)
-        except self.passes_through:
-            raise
-        except BaseException as error:  # Django catches none but Exceptions; even its own log may choke on a job's
-            logger.error("A receiver of a signal raised %s.", class_path(type(error)))
+            self.announcer.tell(job_retrying, sender, reservation=job, exception=exception, delay=settlement.delay)
 
 
 def _as_cancelled(settlement: Settlement) -> Settlement:

@@ -14,6 +14,7 @@ from uuid import UUID
 from django_jobqueue.lifecycle.outcomes import Timing, failed, interrupted
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.alarm import Clock, TimerThread, alarm
+from django_jobqueue.workers.announcer import Announcer
 from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import clean_connections, close_connections, prepare_thread
@@ -44,6 +45,7 @@ class Runner(ABC):
         self._pace = pace
         self._watch = watch
         self.stops = Stops()
+        self._announcer = Announcer(queue)
         self._retire = retire
         self._stack = ExitStack()
 
@@ -133,7 +135,7 @@ class Inline(Runner):
         return super().__enter__()
 
     def run(self, next_job: NextJob, worker: UUID) -> None:
-        executor = Executor(self._queue, worker, self._window, self._timeouts, self.stops)
+        executor = Executor(self._queue, worker, self._window, self._timeouts, self.stops, self._announcer)
         begun, ran = time.monotonic(), 0
         while (held := next_job()) is not None:
             self._running = held.reservation.task

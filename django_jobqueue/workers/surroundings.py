@@ -96,10 +96,6 @@ def _handlers(signals: tuple[signal.Signals, ...]) -> list[Any]:
     return [getsignal(number) for number in signals]
 
 
-def _are_closed(*streams: Any) -> bool:
-    return any(getattr(stream, "closed", False) for stream in streams)
-
-
 class Surroundings:
     """The state of the process when the worker began. Only for when no job runs.
 
@@ -159,7 +155,8 @@ class Surroundings:
             or logging.root.handlers != self._log_handlers
             or setlocale(LC_ALL, None) != self._locale
             or (_moves != self._moves and self._has_moved())
-            or _are_closed(sys.stdout, sys.stderr)
+            or getattr(sys.stdout, "closed", False)
+            or getattr(sys.stderr, "closed", False)
             or (time.monotonic() - self._looked_at > _RARE_SECONDS and self._is_rarely_changed())
         )
 
@@ -188,7 +185,7 @@ class Surroundings:
             fcntl.fcntl(self._file, fcntl.F_GETFD)
         except OSError:
             return False
-        return not _are_closed(sys.stdout, sys.stderr)
+        return not any(getattr(stream, "closed", False) for stream in (sys.stdout, sys.stderr))
 
     # -- putting back ------------------------------------------------------------------------------------------------
 

@@ -174,7 +174,7 @@ class Threads(Runner):
 
     def _run_one(self, given: Given) -> None:
         job, begun = given.held.reservation, time.monotonic()
-        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts, self.stops)
+        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts, self.stops, self._announcer)
         self._running[job.job_id, job.lease_no] = Running(job, executor.window)
         try:
             perform(executor, given.held, self._outbox)
