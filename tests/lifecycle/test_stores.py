@@ -28,8 +28,8 @@ from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, W
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import NO_ERROR, Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.redis import queue as redis_queue
+from django_jobqueue.queues.redis import recorder
 from django_jobqueue.queues.redis.entries import Entry
-from django_jobqueue.queues.redis.recorder import Recorder
 from tests.lifecycle.letters import ADD, BOOM, die, write_history, write_letter
 from tests.queues.redis_store import open_queue
 from tests.stores import NOBODY_LISTENS, empty_fast, two_stores
@@ -268,10 +268,10 @@ def test_a_database_that_is_away_hides_no_result(move, monkeypatch):
     queue = open_fast("default")
     job = claim(queue)
 
-    def away(self, entries):
+    def away(*_):
         raise OperationalError("server has gone away")
 
-    monkeypatch.setattr(Recorder, "write", away)
+    monkeypatch.setattr(recorder, "tables_of", away)
     assert queue.settle([Settlement(job, move, reason="exhausted", error=BOOM if move is Move.DEAD else NO_ERROR)]) == [
         True
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.conf import settings
@@ -13,9 +14,9 @@ from django.utils import timezone
 
 from django_jobqueue.jobs.ids import uuid7
 from django_jobqueue.models import DeadLetterJob, JobHistory
-from django_jobqueue.queues.base import NO_ERROR, ErrorRecord
+from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis import recorder as recorder_module
-from django_jobqueue.queues.redis import tables
+from django_jobqueue.queues.redis import tables, values
 from django_jobqueue.queues.redis.entries import Entry
 from django_jobqueue.queues.redis.recorder import Recorder
 
@@ -70,6 +71,26 @@ def history(alias):
 
 def letters(alias):
     return DeadLetterJob.objects.using(alias)
+
+
+def at_once(alias, *calls):
+    gate, errors = threading.Barrier(len(calls)), []
+
+    def run(call):
+        try:
+            gate.wait(20)
+            call()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections[alias].close()
+
+    threads = [threading.Thread(target=run, args=[one]) for one in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -162,7 +183,7 @@ def test_many_of_both_kinds_in_one_batch(alias, monkeypatch):
 def test_long_texts_go_in_pieces_of_their_own(monkeypatch):
     monkeypatch.setattr(recorder_module, "PIECE_CHARS", 100)
     batch = [entry(args="x" * size, result="") for size in (60, 60, 1, 99, 1, 200, 1)]
-    pieces = [[len(one.args) for one in piece] for piece in recorder_module._pieces(batch)]
+    pieces = [[len(one.args) for one in piece] for piece in recorder_module._pieces(batch, recorder_module._chars_of)]
     assert pieces == [[60, 60], [1, 99], [1, 200], [1]]
 
 
@@ -216,24 +237,60 @@ def test_two_who_write_the_same_at_once_write_it_once(alias, monkeypatch):
     """Each in the order it was given, they would wait for each other."""
     monkeypatch.setattr(recorder_module, "PIECE_ROWS", 1)
     batch = [dead() if number % 2 else entry() for number in range(60)]
-    gate, errors = threading.Barrier(2), []
-
-    def write(entries):
-        try:
-            gate.wait(20)
-            Recorder(alias, "fast").write(entries)
-        except Exception as error:
-            errors.append(error)
-        finally:
-            connections[alias].close()
-
-    threads = [threading.Thread(target=write, args=[one]) for one in (batch, batch[::-1])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert errors == []
+    at_once(alias, *(partial(Recorder(alias, "fast").write, one) for one in (batch, batch[::-1])))
     assert (history(alias).count(), letters(alias).count()) == (60, 30)
+
+
+# -- straight from settlements -----------------------------------------------------------------------------------------
+
+
+def settlement(move=Move.COMPLETED, **fields):
+    """One of a job whose created_at, start and end are three moments."""
+    job = Reservation(
+        *(uuid7(), 3, 2, 1, "emails", -7, "shop.tasks.send", '{"args":["é😀"],"kwargs":{}}', 4, None, 0),
+        *(NOW - timedelta(hours=1), NOW, 12),
+    )
+    job = job._replace(**{name: fields.pop(name) for name in list(fields) if name in Reservation._fields})
+    times = {"start_ms": 1_007, "run_ms": 34, "memory_kb": 56}
+    return Settlement(job, move, **{"result": '{"ok":"ü"}', **times, **fields}), uuid7()
+
+
+@on_all
+def test_rows_straight_from_settlements_are_those_of_entries(alias):
+    moves = (Move.COMPLETED, Move.CANCELLED, Move.RETRY, Move.SNOOZE)
+    settled = [settlement(move, error=BOOM if move is Move.RETRY else NO_ERROR) for move in moves for _ in range(3)]
+    columns = [field.name for field in JobHistory._meta.fields if field.name != "id"]
+    Recorder(alias, "fast").write_settled(settled)
+    rows = list(history(alias).values(*columns))
+    Recorder(alias, "fast").write([values.entry(*pair) for pair in settled])
+    assert history(alias).count() == len(settled)
+    history(alias).delete()
+    Recorder(alias, "fast").write([values.entry(*pair) for pair in settled])
+    assert rows == list(history(alias).values(*columns))
+
+
+@on_all
+@pytest.mark.parametrize(
+    "unfit", [{"result": '"a\x00b"'}, {"queue": "q" * 101}, {"wait_ms": 2**63}], ids=["NUL", "long", "big"]
+)
+def test_a_settlement_with_a_value_that_does_not_fit_holds_up_nobody(alias, unfit, caplog):
+    settled = [settlement(), settlement(**unfit), settlement()]
+    Recorder(alias, "fast").write_settled(settled)
+    assert history(alias).count() == 3
+    assert not caplog.records
+
+
+@on_all
+def test_two_who_write_the_same_in_two_ways_never_wait_for_each_other(alias, monkeypatch):
+    monkeypatch.setattr(recorder_module, "PIECE_ROWS", 1)
+    settled = [settlement() for _ in range(60)]
+    entries = [values.entry(*pair) for pair in settled]
+    at_once(
+        alias,
+        lambda: Recorder(alias, "fast").write_settled(settled[::-1]),
+        lambda: Recorder(alias, "fast").write(entries),
+    )
+    assert history(alias).count() == 60
 
 
 # -- what a database does not take -------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def test_p9_members_of_garbage_in_a_line_and_among_the_delayed_stop_nobody(queue
 
 
 def test_p9_an_entry_of_garbage_is_thrown_away_and_the_others_are_recorded(queue, client, monkeypatch):
-    monkeypatch.setattr(queue._recorder, "write", out_of_order)
+    monkeypatch.setattr(TABLES, out_of_order)
     mine = push_and_claim(queue)
     assert settle(queue, mine)
     client.hset(key("unrecorded"), b"x" * 20, b"garbage")
@@ -205,6 +205,10 @@ def test_p9_an_entry_of_garbage_is_thrown_away_and_the_others_are_recorded(queue
     queue._unrecorded.record_left_behind(0)
     assert JobHistory.objects.get().job_id == mine.job_id
     assert client.hlen(key("unrecorded")) == 0
+
+
+TABLES = "django_jobqueue.queues.redis.recorder.tables_of"
+"""Where every way to the tables begins."""
 
 
 def out_of_order(*_):
@@ -434,14 +438,13 @@ def test_the_result_of_a_finished_job_is_known_in_every_mode(make_queue, record)
 
 
 def test_p11_what_a_database_outage_kept_from_the_tables_is_written_later(queue, client, monkeypatch):
-    write = queue._recorder.write
-    monkeypatch.setattr(queue._recorder, "write", out_of_order)
-    done, dead = push_and_claim(queue), push_and_claim(queue)
-    assert settle(queue, done)
-    assert settle(queue, dead, Move.DEAD, reason="exhausted")
+    with monkeypatch.context() as patch:
+        patch.setattr(TABLES, out_of_order)
+        done, dead = push_and_claim(queue), push_and_claim(queue)
+        assert settle(queue, done)
+        assert settle(queue, dead, Move.DEAD, reason="exhausted")
     assert queue.finished(done.job_id).outcome == "completed"
     assert client.hlen(key("unrecorded")) == 2
-    monkeypatch.setattr(queue._recorder, "write", write)
     monkeypatch.setattr("django_jobqueue.queues.redis.queue.LEFT_BEHIND_SECONDS", 0)
     queue.reclaim()
     assert client.hlen(key("unrecorded")) == 0
@@ -495,7 +498,7 @@ def test_p1_finished_jobs_are_forgotten_by_number_and_by_age(queue, client):
 @pytest.mark.parametrize("verb", ["cancel", "clear"])
 def test_p11_what_others_have_ended_is_not_undone_with_the_callers_transaction(queue, monkeypatch, verb):
     with monkeypatch.context() as patch:
-        patch.setattr(queue._recorder, "write", out_of_order)
+        patch.setattr(TABLES, out_of_order)
         dead = push_and_claim(queue)
         assert settle(queue, dead, Move.DEAD, reason="exhausted")
     waiting = job()
@@ -743,7 +746,7 @@ def test_p9_a_due_time_of_garbage_does_not_end_a_worker(queue, client):
 
 def test_p9_an_entry_with_impossible_times_does_not_stop_the_others(queue, client, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(queue._recorder, "write", out_of_order)
+        patch.setattr(TABLES, out_of_order)
         mine = push_and_claim(queue)
         assert settle(queue, mine, run_ms=5)
     (field,) = client.hkeys(key("unrecorded"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -23,6 +23,7 @@ _ASKS = Struct(">I16scdI")
 _STATE = Struct(">cddbHHcId16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
+_COMPLETES = Struct(f"{_SETTLES.format}{_WORDS.format[1:]}")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
 _CLAIMED = Struct(">IcddbHHcId16s16s")
 _NUMBERED = Struct(">HH")
@@ -172,12 +173,27 @@ def _pack_settlement(one: Settlement, with_words: bool) -> bytes:
     return _SETTLES.pack(size, job.job_id.bytes, job.lease_no, claimed_at, LETTERS[one.move], one.delay * 1e6) + words
 
 
-def pack_settlements(settlements: Sequence[Settlement], keeps_words: Callable[[Settlement], bool]) -> Iterator[bytes]:
-    """In pieces, so that neither a client has an argument for each, nor a server one that is too long for it."""
+def _pack_completed(one: Settlement) -> bytes:
+    """As `_pack_settlement`, for most of them by far."""
+    job, result = one.reservation, one.result.encode()
+    size, claimed_at = _COMPLETES.size - 4 + len(result), _microseconds(job.claimed_at)
+    times = one.start_ms, one.run_ms, one.memory_kb
+    job_id = job.job_id.int.to_bytes(16, "big")
+    return (
+        _COMPLETES.pack(size, job_id, job.lease_no, claimed_at, b"C", 0.0, *times, 0, len(result), 0, 0, 0, 0) + result
+    )
+
+
+def pack_settlements(settlements: Sequence[Settlement], kept: Collection[Move]) -> Iterator[bytes]:
+    """In pieces, so that neither a client has an argument for each, nor a server one that is too long for it.
+
+    `kept` are the moves of which what the worker says is stored; that is always done when it completed.
+    """
     piece: list[bytes] = []
     size = 0
     for one in settlements:
-        data = _pack_settlement(one, keeps_words(one))
+        is_plain = one.move is Move.COMPLETED and one.error is NO_ERROR and not one.reason and not one.delay
+        data = _pack_completed(one) if is_plain else _pack_settlement(one, one.move in kept)
         piece.append(data)
         size += len(data)
         if size > PIECE_BYTES:
@@ -188,9 +204,6 @@ def pack_settlements(settlements: Sequence[Settlement], keeps_words: Callable[[S
 
 
 def _pack_words(one: Settlement) -> bytes:
-    if one.error is NO_ERROR and not one.reason:  # most by far
-        result = one.result.encode()
-        return _WORDS.pack(one.start_ms, one.run_ms, one.memory_kb, 0, len(result), 0, 0, 0, 0) + result
     reason, result = one.reason.encode(), one.result.encode()
     texts = [text.encode() for text in one.error]
     sizes = [len(text) for text in texts]

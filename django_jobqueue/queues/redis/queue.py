@@ -264,7 +264,7 @@ class RedisQueue(Queue):
             return Exchange([], [])
         if limit > 0 and not queues:
             self._turn += 1
-        words = packed.pack_settlements(settlements, self._unrecorded.keeps_words)
+        words = packed.pack_settlements(settlements, self._unrecorded.kept)
         call = token_bytes(8)
         is_member, _, all_holders, all_stopped, all_traits, *pieces = self._scripts.run(
             "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words

@@ -8,14 +8,21 @@ make a dead letter of a living job.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
+from django_jobqueue.queues.base import Settlement
+from django_jobqueue.queues.redis import values
 from django_jobqueue.queues.redis.entries import Entry
-from django_jobqueue.queues.redis.tables import tables_of
+from django_jobqueue.queues.redis.tables import HISTORY, tables_of
 
 logger = logging.getLogger("django_jobqueue.queues")
+
+T = TypeVar("T")
 
 PIECE_ROWS = 500
 PIECE_CHARS = 8_000_000
@@ -50,10 +57,22 @@ class Recorder:
             for entry in entries:
                 self._write_alone(entry)
 
+    def write_settled(self, settled: Sequence[tuple[Settlement, UUID]]) -> None:
+        """As `write`, of executions whose job does not die, each with the worker that held it; raises the same."""
+        try:
+            with transaction.atomic(using=self.database):
+                tables = tables_of(self.database, self.store)
+                for piece in _pieces(sorted(tables.settled_rows(settled), key=_ID), _chars_of_row):
+                    tables.insert_history(piece)
+        except (*_REFUSALS, OperationalError) as error:
+            if not _is_refusal(error):
+                raise
+            self.write([values.entry(one, holder) for one, holder in settled])
+
     def _write(self, entries: Sequence[Entry], mend: bool = False) -> None:
         with transaction.atomic(using=self.database):
             tables = tables_of(self.database, self.store)
-            for piece in _pieces(sorted(entries, key=_by_job)):
+            for piece in _pieces(sorted(entries, key=_by_job), _chars_of):
                 tables.write(piece, mend)
 
     def _write_alone(self, entry: Entry) -> None:
@@ -81,12 +100,27 @@ def _by_job(one: Entry) -> int:
     return one.job_id.int
 
 
-def _pieces(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    piece: list[Entry] = []
+_ID = itemgetter(0)
+"""The same order: a row begins with the job's id, as text."""
+
+
+def _chars_of(one: Entry) -> int:
+    return len(one.args) + len(one.result) + len(one.error.traceback)
+
+
+_ARGS, _RESULT, _TRACEBACK = map(HISTORY.index, ("args", "result", "traceback"))
+
+
+def _chars_of_row(row: Sequence[Any]) -> int:
+    return len(row[_ARGS]) + len(row[_RESULT]) + len(row[_TRACEBACK])
+
+
+def _pieces(found: Sequence[T], chars_of: Callable[[T], int]) -> Iterator[list[T]]:
+    piece: list[T] = []
     chars = 0
-    for one in entries:
+    for one in found:
         piece.append(one)
-        chars += len(one.args) + len(one.result) + len(one.error.traceback)
+        chars += chars_of(one)
         if len(piece) >= PIECE_ROWS or chars >= PIECE_CHARS:
             yield piece
             piece, chars = [], 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -19,10 +19,12 @@ from django.db import connections, models
 from django.utils import timezone
 
 from django_jobqueue.models import DeadLetterJob, JobHistory
+from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.columns import EXECUTION
 from django_jobqueue.queues.redis.entries import Entry
 
 _KEEPS_ARGS = {str(JobHistory.Outcome.COMPLETED), str(JobHistory.Outcome.CANCELLED)}
+_OUTCOMES = {Move.COMPLETED: "completed", Move.CANCELLED: "cancelled", Move.RETRY: "retrying", Move.SNOOZE: "snoozed"}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 HISTORY = (*EXECUTION, "store")
@@ -77,6 +79,41 @@ class Tables:
             new = [key for key, is_new in inserted if is_new or not self.is_recorded(dead[key])]
             latest = {job_id: dead[job_id, lease_no] for job_id, lease_no in sorted(new)}
             self.insert_letters(self.rows(DeadLetterJob, LETTER, map(self.letter_row, latest.values()), mend))
+
+    def settled_rows(self, settled: Iterable[tuple[Settlement, UUID]]) -> list[tuple[Any, ...]]:
+        """As `history_row` makes them of `values.entry`, in half the time: straight from what was settled.
+
+        Nothing that dies is among them.
+        """
+        to_id, to_time, store = self.to_id, self.time_after, self.store
+        rows = []
+        for (job, move, result, error, _, _, start_ms, run_ms, memory_kb), holder in settled:
+            is_over = move is Move.COMPLETED or move is Move.CANCELLED
+            rows.append(
+                (
+                    to_id(job.job_id),
+                    job.lease_no,
+                    job.attempt,
+                    job.queue,
+                    job.task,
+                    job.args if is_over else "",
+                    job.priority,
+                    "completed" if move is Move.COMPLETED else _OUTCOMES[move],
+                    result,
+                    error.class_path,
+                    error.message,
+                    error.traceback,
+                    job.wait_ms + start_ms,
+                    run_ms,
+                    memory_kb,
+                    to_id(holder),
+                    to_time(job.created_at, 0),
+                    to_time(job.claimed_at, start_ms),
+                    to_time(job.claimed_at, start_ms + run_ms),
+                    store,
+                )
+            )
+        return rows
 
     def is_recorded(self, one: Entry) -> bool:
         """Whether the row under this lease number is this execution's.
@@ -153,9 +190,15 @@ class Tables:
     def to_id(self, value: UUID) -> Any:
         return value.hex
 
-    def to_time(self, moment: datetime) -> Any:
+    @staticmethod
+    def to_time(moment: datetime) -> Any:
         """In UTC, as `models/moments.py` has it."""
         return moment.astimezone(UTC).isoformat(" ")[:-6]  # what Django writes, at a tenth of the time
+
+    @property
+    def time_after(self) -> Callable[[datetime, int], Any]:
+        """`to_time` of so many milliseconds after a moment: a batch was claimed at one, and short jobs end together."""
+        return _time_after(self.to_time)
 
     # -- statements --------------------------------------------------------------------------------------------------
 
@@ -200,7 +243,8 @@ class PostgreSQLTables(Tables):
         "WHERE excluded.lease_no > {table}.lease_no AND excluded.store = {table}.store"
     )
 
-    def to_time(self, moment: datetime) -> Any:
+    @staticmethod
+    def to_time(moment: datetime) -> Any:
         return moment.isoformat()  # with its offset: the columns have time zones, with USE_TZ and without
 
     def insert_history(self, rows: Sequence[Sequence[Any]]) -> None:
@@ -234,6 +278,15 @@ def tables_of(database: str, store: str) -> Tables:
     connection = connections[database]
     kinds: dict[str, type[Tables]] = {"postgresql": PostgreSQLTables, "mysql": MySQLTables}
     return kinds.get(connection.vendor, Tables)(connection, store)
+
+
+@cache
+def _time_after(to_time: Callable[[datetime], Any]) -> Callable[[datetime, int], Any]:
+    @lru_cache(maxsize=1_024)
+    def time_after(moment: datetime, ms: int) -> Any:
+        return to_time(moment + timedelta(milliseconds=ms))
+
+    return time_after
 
 
 @lru_cache

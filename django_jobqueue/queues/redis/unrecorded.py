@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -34,25 +34,27 @@ class Unrecorded:
         self._scripts = scripts
         self._recorder = recorder
         self._quiet_until = 0.0
-
-    def keeps_words(self, one: Settlement) -> bool:
-        """Whether what the worker says is stored: for the tables, or for `get_result` when they don't get it."""
-        is_over = one.move in (Move.COMPLETED, Move.CANCELLED)
-        return one.move is not Move.RELEASED and (is_over or self.level >= _RECORDED_FROM[one.move])
+        self._recorded = {move for move, level in _RECORDED_FROM.items() if self.level >= level}
+        self.kept = frozenset({*self._recorded, Move.COMPLETED, Move.CANCELLED})
+        """Moves whose words are stored: for the tables, or for `get_result` when they don't get them."""
 
     def record(self, settlements: Sequence[Settlement], holders: Sequence[UUID | None]) -> None:
         """Write what a batch has ended. A dead letter is read back first: it needs the whole job."""
-        entries, dead = [], []
+        settled, dead = [], []
         for one, holder in zip(settlements, holders, strict=True):
-            if holder is None or one.move is Move.RELEASED or self.level < _RECORDED_FROM[one.move]:
+            if holder is None or one.move not in self._recorded:
                 continue
             if one.move is Move.DEAD:
                 dead.append(_field(one.reservation.job_id, one.reservation.lease_no))
             else:
-                entries.append(values.entry(one, holder))
-        if dead:
-            entries += _entries(zip(dead, self._scripts.get_fields(_HASH, dead), strict=True))
-        self._write(entries)
+                settled.append((one, holder))
+        if not dead:
+            fields = [_field(one.reservation.job_id, one.reservation.lease_no) for one, _ in settled]
+            self._write(fields, lambda: self._recorder.write_settled(settled))
+            return
+        entries = [values.entry(one, holder) for one, holder in settled]
+        entries += _entries(zip(dead, self._scripts.get_fields(_HASH, dead), strict=True))
+        self._write_entries(entries)
 
     def record_left_behind(self, older_than: float, pages: int = 1) -> int:
         """Write what nobody did within so many seconds: a crash, or a database that did not answer. How many.
@@ -64,7 +66,7 @@ class Unrecorded:
             cursor, *flat = self._scripts.run("unrecorded", cursor, int(older_than * 1e6))
             fields = flat[::2]
             entries = _entries(zip(fields, flat[1::2], strict=True))
-            if not self._write(entries):
+            if not self._write_entries(entries):
                 return written
             if len(entries) < len(fields):
                 self._throw_away({*fields} - {_field(one.job_id, one.lease_no) for one in entries})
@@ -73,20 +75,23 @@ class Unrecorded:
                 break
         return written
 
-    def _write(self, entries: Sequence[Entry]) -> bool:
-        """False: the database did not answer, and the entries wait for the next `reclaim`."""
-        if not entries:
+    def _write_entries(self, entries: Sequence[Entry]) -> bool:
+        return self._write([_field(one.job_id, one.lease_no) for one in entries], lambda: self._recorder.write(entries))
+
+    def _write(self, fields: Sequence[bytes], write: Callable[[], None]) -> bool:
+        """False: the database did not answer, and what has these fields waits for the next `reclaim`."""
+        if not fields:
             return True
         failpoints.hit("record.before")
         try:
-            self._recorder.write(entries)
+            write()
         except (DatabaseError, InterfaceError) as error:
             self._complain(error)
             return False
         failpoints.hit("record.committed")
         if self._is_callers():
             return True  # the rows may be rolled back yet: whoever reclaims writes them once more, and deletes then
-        self._scripts.delete_fields(_HASH, [_field(one.job_id, one.lease_no) for one in entries])
+        self._scripts.delete_fields(_HASH, fields)
         return True
 
     def _is_callers(self) -> bool:
