@@ -48,6 +48,23 @@ def cluster_by_key(apps, schema_editor):
                 schema_editor.execute(statement, params=None)
 
 
+UNIQUE_KEY = models.UniqueConstraint(fields=["unique_key"], name="jobqueue_unique_key")
+
+
+def make_keys_unique(apps, schema_editor):
+    """Without the nulls, where that can be: most jobs have no key, and each would have an entry.
+
+    A constraint with a condition in the model would be left out on MariaDB and MySQL.
+    """
+    job = apps.get_model("django_jobqueue", "Job")
+    if schema_editor.connection.features.supports_partial_indexes:
+        schema_editor.execute(
+            f"CREATE UNIQUE INDEX {UNIQUE_KEY.name} ON {job._meta.db_table} (unique_key) WHERE unique_key IS NOT NULL"
+        )
+    else:
+        schema_editor.add_constraint(job, UNIQUE_KEY)
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -160,7 +177,7 @@ class Migration(migrations.Migration):
                 ('max_attempts', models.SmallIntegerField(verbose_name='attempts allowed')),
                 ('timeout', models.FloatField(null=True, verbose_name='timeout in seconds')),
                 ('crash_budget', models.SmallIntegerField(null=True, verbose_name='workers it may bring down')),
-                ('unique_key', models.CharField(max_length=255, null=True, unique=True, verbose_name='unique key')),
+                ('unique_key', models.CharField(max_length=255, null=True, verbose_name='unique key')),
                 ('concurrency_key', models.CharField(blank=True, default='', max_length=200, verbose_name='concurrency key')),
                 ('times_retried', models.SmallIntegerField(default=0, verbose_name='times brought back from the dead letters')),
                 ('created_at', django_jobqueue.models.moments.MomentField(verbose_name='enqueued at')),
@@ -366,6 +383,10 @@ class Migration(migrations.Migration):
                 'db_table': 'jobqueue_job_priorities',
                 'indexes': [models.Index(fields=['queue', '-priority', 'seq'], name='jobqueue_ready_line')],
             },
+        ),
+        migrations.SeparateDatabaseAndState(
+            [migrations.RunPython(make_keys_unique, migrations.RunPython.noop)],
+            [migrations.AddConstraint('job', UNIQUE_KEY)],
         ),
         migrations.RunPython(set_autovacuum, migrations.RunPython.noop),
         migrations.RunPython(cluster_by_key, migrations.RunPython.noop),

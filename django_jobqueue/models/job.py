@@ -47,8 +47,9 @@ class Job(models.Model):
 
     `args` is JSON *text*: a claim never decodes it, so one bad row can't stop a queue. `unique_key` is free again as
     soon as the row is gone; that of a job on its way to another store has the alias in front, so no key of this store
-    is like it. `crash_budget` is null where the project's setting counts. No foreign key constraints on the hot
-    tables: a check is a lock and a heap write per row.
+    is like it. Where the database can, its index holds no nulls: most jobs have no key, and a push would write an entry
+    for each. `crash_budget` is null where the project's setting counts. No foreign key constraints on the hot tables: a
+    check is a lock and a heap write per row.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -59,7 +60,7 @@ class Job(models.Model):
     max_attempts = models.SmallIntegerField(_("attempts allowed"))
     timeout = models.FloatField(_("timeout in seconds"), null=True)
     crash_budget = models.SmallIntegerField(_("workers it may bring down"), null=True)
-    unique_key = models.CharField(_("unique key"), max_length=255, null=True, unique=True)  # noqa: DJ001
+    unique_key = models.CharField(_("unique key"), max_length=255, null=True)  # noqa: DJ001
     concurrency_key = models.CharField(_("concurrency key"), max_length=200, default="", blank=True)
     batch = models.ForeignKey(
         "django_jobqueue.JobBatch",
@@ -79,6 +80,7 @@ class Job(models.Model):
         db_table = "jobqueue_jobs"
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
+        constraints = [models.UniqueConstraint(fields=["unique_key"], name="jobqueue_unique_key")]
         permissions = [
             ("cancel_job", "Can cancel jobs"),
             ("kill_job", "Can stop running jobs by force"),

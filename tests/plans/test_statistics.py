@@ -22,7 +22,7 @@ KNOWN = "SELECT DISTINCT tbl FROM sqlite_stat1 WHERE tbl LIKE 'jobqueue%' OR tbl
 def queue():
     """With statistics of one job, and of a table of the project's."""
     queue = OrmQueue("default", database="default")
-    queue.push(job())
+    queue.push(job(unique_key="an index that is empty says nothing"))
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE of_others (n)")
         cursor.execute("INSERT INTO of_others VALUES (1)")

@@ -51,3 +51,17 @@ def test_p3_a_lease_that_changes_while_its_settlement_waits_is_looked_at_again(c
         assert answer.result() == [True] * (count - 1) + [is_ours]
     assert last.exists() == (change is not None and not is_ours)
     queue.close()
+
+
+@pytest.mark.django_db(databases=["postgres"])
+def test_p7_the_index_of_unique_keys_holds_no_nulls_and_finds_holders():
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'jobqueue_jobs' ORDER BY indexname")
+        primary, by_key = (row[0] for row in cursor.fetchall())
+        assert "jobqueue_jobs_pkey" in primary
+        assert by_key.startswith("CREATE UNIQUE INDEX jobqueue_unique_key")
+        assert by_key.endswith("WHERE (unique_key IS NOT NULL)")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for keys in ("= 'a'", "IN ('a', 'b')"):
+            cursor.execute(f"EXPLAIN SELECT id FROM jobqueue_jobs WHERE unique_key {keys}")
+            assert "jobqueue_unique_key" in "\n".join(row[0] for row in cursor.fetchall())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -54,8 +55,13 @@ T = TypeVar("T")
 def dialect_of(database: str) -> Dialect:
     """The statements of this database, over the calling thread's connection to it."""
     connection = connections[database]
-    kind: type[Dialect] = import_string(_DIALECTS[connection.vendor])
-    return kind(connection)
+    return _kind_of(connection.vendor)(connection)
+
+
+@cache
+def _kind_of(vendor: str) -> type[Dialect]:
+    kind: type[Dialect] = import_string(_DIALECTS[vendor])
+    return kind
 
 
 class OrmQueue(Queue):
