@@ -199,8 +199,8 @@ BUGS = [
         "Sidekiq Pro (cjson): an empty list comes out as an empty object",
         Edit(
             f"{LUA}/push_one.lua",
-            ".. ARGV[5])",
-            ".. (string.gsub(ARGV[5], '%[%]', '{}')))",
+            ".. string.sub(ARGV[1], rest))",
+            ".. (string.gsub(string.sub(ARGV[1], rest), '%[%]', '{}')))",
         ),
         Edit(
             f"{LUA}/push.lua",

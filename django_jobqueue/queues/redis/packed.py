@@ -14,12 +14,13 @@ from django_jobqueue.jobs.ids import uuid_of
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
-from django_jobqueue.queues.redis.records import EPOCH, NO_TRAITS, moment, pack_record, unpack_record
+from django_jobqueue.queues.redis.records import EPOCH, NO_TRAITS, moment, own_of, pack_record, unpack_record
 
 MICROSECOND = timedelta(microseconds=1)
 PIECE_BYTES = 1024 * 1024
 
 _ASKS = Struct(">I16scdI")
+_PLAIN = Struct(">16sb")
 _STATE = Struct(">cddbHHcId16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
@@ -99,6 +100,11 @@ def pack_push(job: JobPayload) -> bytes:
     else:
         kind, when = b" ", 0.0
     return _ASKS.pack(len(record), job.id.bytes, kind, when, job.lease_no) + record
+
+
+def pack_plain(job: JobPayload) -> bytes:
+    """What `push_one.lua` is told of a job beside its traits."""
+    return _PLAIN.pack(job.id.bytes, job.priority) + own_of(job)
 
 
 def unpack_ids(data: bytes) -> list[UUID]:

@@ -113,10 +113,8 @@ class RedisQueue(Queue):
 
     def _push_plain(self, job: JobPayload) -> bool:
         """The short way. False: the first of its kind has to go the long one."""
-        traits, own = records.traits_of(job), records.own_of(job)
-        return bool(
-            self._scripts.run("push_one", job.id.bytes, job.queue, job.priority, traits, own) != FIRST_OF_ITS_KIND
-        )
+        traits = records.traits_of(job)
+        return bool(self._scripts.run("push_one", packed.pack_plain(job), traits) != FIRST_OF_ITS_KIND)
 
     def _push(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         ids: list[UUID] = []

@@ -24,6 +24,7 @@ READING = (
     *("find", "finished", "knows", "leases", "next_due", "peek", "queue_names", "stats", "types", "unrecorded"),
     *("ready_of", "statuses", "inspect", "inspect_rest", "inspect_sums", "inspect_workers"),
 )
+_FREE = frozenset((*STORING, *READING))
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 """What takes jobs out must work when the memory is full."""
 WRITE_NOTHING = "redis.call('UNLINK', KEYS[1] .. ':nothing')\n"
@@ -34,18 +35,18 @@ _AFTER = re.compile(r"-- after:(.*)")
 
 
 @lru_cache(maxsize=64)
-def source(name: str, knows_flags: bool) -> tuple[bytes, str]:
+def source(name: str, knows_flags: bool) -> tuple[bytes, bytes]:
     """The text of a script and its SHA-1, the name it goes by on a server. Its first line names its shared parts."""
     script = _read(name)
     first = _AFTER.match(script)
     if first is None:
         raise ValueError(f"{name}.lua does not say in its first line after which parts it comes")
-    is_free = name in STORING or name in READING
+    is_free = name in _FREE
     text = (
         ("" if is_free else ALLOW_OOM if knows_flags else WRITE_NOTHING)
         + "\n".join([*map(_read, first[1].split()), script])
     ).encode()
-    return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
+    return text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
 def _read(name: str) -> str:
@@ -76,7 +77,7 @@ class Scripts:
             raise self.connection.translate(error) from error
 
     def _run(self, name: str, arguments: Sequence[Any]) -> Any:
-        if self._knows_flags and name not in (*STORING, *READING):
+        if self._knows_flags and name not in _FREE:
             try:
                 return self._call(*source(name, True), arguments)
             except ResponseError as error:
@@ -85,11 +86,11 @@ class Scripts:
                 self._knows_flags = False  # older than Redis 7
         return self._call(*source(name, False), arguments)
 
-    def _call(self, text: bytes, sha: str, arguments: Sequence[Any]) -> Any:
+    def _call(self, text: bytes, sha: bytes, arguments: Sequence[Any]) -> Any:
         try:
-            return self.connection.call("EVALSHA", sha, 1, self._first_key, *arguments)
+            return self.connection.call("EVALSHA", sha, b"1", self._first_key, *arguments)
         except NoScriptError:
-            return self.connection.call("EVAL", text, 1, self._first_key, *arguments)
+            return self.connection.call("EVAL", text, b"1", self._first_key, *arguments)
 
     def get_fields(self, name: str, fields: Sequence[bytes]) -> list[bytes | None]:
         with self.connection.errors():
