@@ -96,8 +96,21 @@ class Exchanges:
         while rest := self.claim(500):
             self.settle(rest)
         look = self.costs(lambda: [self.claim(500) for _ in range(LOOKS)], LOOKS)
+        told = self.told() or look["server_us"]
         beat = self.costs(lambda: [self.queue.heartbeat(self.me.id, WorkerReport()) for _ in range(LOOKS)], LOOKS)
-        return {"look_us": look["server_us"], "look_client_us": look["client_us"], "beat_us": beat["server_us"]}
+        found = {"look_us": look["server_us"], "look_client_us": look["client_us"], "told_us": told}
+        return found | {"beat_us": beat["server_us"]}
+
+    def told(self) -> float:
+        """On PostgreSQL a worker of one queue that has heard of a push claims without a look: 499 of 500 in vain."""
+        if connections[self.queue.database].vendor != "postgresql" or not self.is_a_table():
+            return 0.0
+        queue: Any = self.queue
+
+        def claim() -> None:
+            queue._move(lambda dialect: queue._claim(dialect, ("default",), 1, self.me.id, False))
+
+        return self.costs(lambda: [claim() for _ in range(LOOKS)], LOOKS)["server_us"]
 
     def claim(self, size: int) -> list[Reservation]:
         return list(self.queue.exchange((), ("default",), size, self.me.id).reservations)

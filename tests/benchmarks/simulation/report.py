@@ -21,9 +21,6 @@ MOST_CONNECTIONS = {"postgres": 100, "mariadb": 151, "redis": 10_000}
 """As the servers come."""
 POLLS = 10.0
 """Looks per second of an idle child that hears nothing: behind a pooler. MariaDB's are in what was recorded."""
-WOKEN = ("postgres", "redis")
-LOOKS_WHEN_WOKEN = 2
-"""It looks, and once more for the pushes that followed without a word."""
 WORDS = 40
 """Notifications per second of one busy producer at most: one in `QUIET_SECONDS`."""
 Recorded = Mapping[str, Any]
@@ -45,7 +42,8 @@ def origin(recorded: Recorded) -> str:
     return (
         f"Recorded on {recorded['day']}, {recorded['cores']} cores, load {recorded['load']:.1f}. Microseconds of "
         f"server and client: an exchange of 1 job {cost(exchange['1'])}, of 500 {cost(exchange['500'])}; settling 1 "
-        f"{cost(settle['1'])}; a look at an empty line {look['look_us']:,.0f} and {look['look_client_us']:,.0f}. "
+        f"{cost(settle['1'])}; a look at an empty line {look['look_us']:,.0f} and {look['look_client_us']:,.0f}, "
+        f"a claim there {look['told_us']:,.0f}. "
         f"A job in the worker {recorded['work_us']:.0f}. A row that is passed {recorded['passing_us']:.2f}. "
         f"A synced write {recorded['sync_us']:.0f}."
     )
@@ -98,8 +96,9 @@ def of_idle(costs: Costs, site: Site, hosts: int, processes: int) -> tuple[str, 
     def of_all(name: str) -> float:
         return float(kinds["child"][name]) * children + float(kinds["host"][name]) * hosts
 
-    look = costs.recorded["look"]["look_us"] / 1e6
-    woken = LOOKS_WHEN_WOKEN * look * children if costs.name in WOKEN else 0.0
+    look, told = (costs.recorded["look"][f"{name}_us"] / 1e6 for name in ("look", "told"))
+    # A push wakes all. On PostgreSQL each looks again, too, for the pushes that followed without a word.
+    woken = {"postgres": told + look, "redis": look}.get(costs.name, 0.0) * children
     polling = POLLS * look * children if costs.name == "postgres" else 0.0
     cores = of_all("server_us") / 1e6
     connections = CONNECTIONS_OF_CHILD.get(costs.name, 4) * children + CONNECTIONS_OF_HOST * hosts
