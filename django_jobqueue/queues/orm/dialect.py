@@ -6,7 +6,7 @@ two transactions lock rows in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
@@ -334,7 +334,7 @@ class Dialect(Values):
             for row in rows
         ]
 
-    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
+    def settle_completed(self, settlements: Sequence[Settlement]) -> Collection[tuple[UUID, int]] | None:
         """A faster way for the commonest move: the leases that held. None: there is none, use the general one."""
         return None
 

@@ -7,7 +7,7 @@ of a few hundred values are not rendered into text first.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from django.utils import timezone
 from django_jobqueue.conf import conf
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.orm import arrays
 from django_jobqueue.queues.orm.crowd import Crowd, crowd_of
 from django_jobqueue.queues.orm.dialect import FINAL, MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT, Dialect
 from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
@@ -138,6 +139,7 @@ _FIRST = f"(SELECT 1 FROM {READY} WHERE {_WHOLE} ORDER BY priority DESC, seq LIM
 _FIRST_OF_ALL = f"(SELECT 1 FROM {READY} ORDER BY queue, priority DESC, seq LIMIT 1)"
 _IS_DUE = f"(SELECT 1 FROM {DELAYED} WHERE due_at >= '-infinity' AND due_at <= statement_timestamp() LIMIT 1)"
 
+# How many leases were held, and which, if some were not: nearly always all are, and hundreds of ids need not be read.
 # By lists of ids: where all jobs of a moment ago are dead but can't be removed, the planner takes a table for one row,
 # and to join that with the batch it would walk past every place there was.
 _COMPLETE = f"""
@@ -162,7 +164,9 @@ WITH done AS MATERIALIZED (
     FROM job
     ON CONFLICT DO NOTHING
 )
-SELECT id, lease_no FROM lease
+SELECT NULL, count(*) FROM lease
+UNION ALL
+SELECT id, lease_no FROM lease WHERE %s > (SELECT count(*) FROM lease)
 """
 
 
@@ -223,8 +227,9 @@ class PostgreSQLDialect(Dialect):
         if fresh and len(payloads) == 1 and payloads[0].is_plain:
             self._insert_one(payloads[0], tell)
             return {payloads[0].id}
-        columns = zip(*(_push_values(payload) for payload in payloads), strict=True)
-        params = [*map(list, columns), *([] if fresh else [list(FINAL)]), tell, CHANNEL]
+        columns = zip(*map(_push_values, payloads), strict=True)
+        given = [write(column) for write, column in zip(_PUSH_ARRAYS, columns, strict=True)]
+        params = [*given, *([] if fresh else [list(FINAL)]), tell, CHANNEL]
         return {row[0] for row in self.fast_rows(_PUSH_FRESH if fresh else _PUSH, params)}
 
     def _insert_one(self, job: JobPayload, tell: Sequence[str]) -> None:
@@ -307,16 +312,22 @@ class PostgreSQLDialect(Dialect):
         """Of the line, as the server has counted them: now and then, and never to the letter."""
         return int(self.rows("SELECT pg_stat_get_dead_tuples(to_regclass(%s))", [READY])[0][0] or 0)
 
-    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
-        rows = [
-            (s.reservation.job_id, s.reservation.lease_no, s.result, s.start_ms, s.run_ms, s.memory_kb)
-            for s in settlements
-            if s.move is Move.COMPLETED
+    def settle_completed(self, settlements: Sequence[Settlement]) -> Collection[tuple[UUID, int]] | None:
+        done = [one for one in settlements if one.move is Move.COMPLETED]
+        if not done:
+            return []
+        keys = [(one.reservation.job_id, one.reservation.lease_no) for one in done]
+        ids, lease_nos = zip(*keys, strict=True)
+        columns = [
+            arrays.uuids(ids),
+            arrays.integers(lease_nos),
+            arrays.texts([one.result for one in done]),
+            arrays.integers([one.start_ms for one in done]),
+            arrays.integers([one.run_ms for one in done]),
+            arrays.integers([one.memory_kb for one in done]),
         ]
-        if not rows:
-            return set()
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        return {(job_id, lease_no) for job_id, lease_no in self.fast_rows(_COMPLETE, columns)}
+        (_, count), *held = self.fast_rows(_COMPLETE, [*columns, len(done)])
+        return keys if count == len(done) else held
 
 
 def _push_values(job: JobPayload) -> tuple[Any, ...]:
@@ -336,3 +347,18 @@ def _push_values(job: JobPayload) -> tuple[Any, ...]:
         job.delay,
         job.lease_no,
     )
+
+
+_PUSH_ARRAYS: tuple[Callable[[Any], str], ...] = (
+    arrays.uuids,
+    *[arrays.texts] * 3,
+    *[arrays.integers] * 2,
+    arrays.floats,
+    arrays.integers,
+    *[arrays.texts] * 2,
+    arrays.integers,
+    arrays.moments,
+    arrays.floats,
+    arrays.integers,
+)
+"""How each of these values is written, when there are many."""
