@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,8 @@ from django.utils.log import RequireDebugTrue
 
 _LOOK_SECONDS = 1.0
 """How long a change of a handler may go unnoticed. One that comes or goes, and a logger's level, are seen at once."""
+_METHODS = ("debug", "info", "log", "_log", "makeRecord", "handle", "callHandlers")
+"""What a record of Django's log goes through."""
 
 
 class Audience:
@@ -26,24 +29,26 @@ class Audience:
         self._log = id(log)
         self._logger = logger
         self._level = level
-        self._known: tuple[int, bool, int, int] | None = None
-        self._look_at = 0.0
-        self._is_there = True
+        # In one piece: of two threads that look at the same moment, neither may leave half an answer to the other.
+        self._seen: tuple[tuple[Any, ...], float, bool] = ((), 0.0, True)
 
     def is_there(self) -> bool:
         """Whether anybody hears of it: a receiver of the project's, or a log handler."""
         now = time.monotonic()
-        logger = self._logger
-        known = (
-            len(self._signal.receivers),
+        logger, receivers = self._logger, self._signal.receivers
+        last = receivers[-1:]
+        state = (
+            len(receivers),
+            last and last[0][0],  # who comes in another's place comes last
             logger.isEnabledFor(self._level),
             len(logger.handlers),
             len(logging.root.handlers),
         )
-        if known != self._known or now >= self._look_at:
-            self._known, self._look_at = known, now + _LOOK_SECONDS
-            self._is_there = self._look()
-        return self._is_there
+        known, look_at, is_there = self._seen
+        if state != known or now >= look_at:
+            is_there = self._look()
+            self._seen = state, now + _LOOK_SECONDS, is_there
+        return is_there
 
     def _look(self) -> bool:
         keys = [entry[0][0] for entry in self._signal.receivers]
@@ -63,8 +68,12 @@ def _is_ordinary(logger: logging.Logger) -> bool:
     """No filter looks at its records, and nobody has put something of their own in the place of Python's logging."""
     if logger.filters or type(logger) is not logging.Logger or logging.getLogRecordFactory() is not logging.LogRecord:
         return False
-    methods = (logging.Logger._log, logging.Logger.makeRecord, logging.Logger.handle, logging.Logger.callHandlers)
-    return all(getattr(method, "__globals__", None) is vars(logging) for method in methods)
+    return not any(name in vars(logger) or not _is_pythons(vars(logging.Logger)[name]) for name in _METHODS)
+
+
+def _is_pythons(method: Any) -> bool:
+    """By its type, too: what agents put around a method (`wrapt`) shows the attributes of the method, all of them."""
+    return type(method) is FunctionType and method.__globals__ is vars(logging)
 
 
 def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:

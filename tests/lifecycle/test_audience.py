@@ -65,10 +65,27 @@ class TestALostRecord:
         log.addFilter(one)
         assert not is_lost(log, logging.INFO)
 
-    @pytest.mark.parametrize("name", ["_log", "makeRecord", "handle", "callHandlers"])
+    @pytest.mark.parametrize("name", ["debug", "info", "log", "_log", "makeRecord", "handle", "callHandlers"])
     def test_is_none_where_an_error_tracker_has_replaced_a_method(self, log, monkeypatch, name):
         """Sentry's makes a breadcrumb of every record in `callHandlers`, whether there is a handler or not."""
         monkeypatch.setattr(logging.Logger, name, lambda self, *arguments: None)
+        assert not is_lost(log, logging.INFO)
+
+    def test_is_none_where_an_agent_has_put_a_proxy_around_a_method(self, log, monkeypatch):
+        """As `wrapt` does for the forwarding of logs by New Relic and Datadog: it looks like the method itself."""
+
+        class Proxy:
+            def __init__(self, wrapped):
+                self.wrapped = wrapped
+
+            def __getattr__(self, name):
+                return getattr(self.wrapped, name)
+
+        monkeypatch.setattr(logging.Logger, "callHandlers", Proxy(logging.Logger.callHandlers))
+        assert not is_lost(log, logging.INFO)
+
+    def test_is_none_of_a_logger_that_was_given_a_method_of_its_own(self, log, monkeypatch):
+        monkeypatch.setattr(log, "info", print)
         assert not is_lost(log, logging.INFO)
 
     def test_is_none_of_a_logger_class_or_a_record_factory_of_the_projects_own(self, log, monkeypatch):
@@ -109,6 +126,34 @@ class TestAnAudience:
         assert audience.is_there()
         signal.disconnect(receiver)
         assert not audience.is_there()
+
+    def test_is_there_at_once_when_somebody_takes_the_place_of_the_log(self, signal, log):
+        audience = Audience(signal, write, log, logging.INFO)
+        assert not audience.is_there()
+
+        def receiver(**_):
+            pass
+
+        signal.disconnect(write)
+        signal.connect(receiver)
+        assert audience.is_there()
+
+    def test_is_there_for_a_thread_whose_receiver_connects_while_another_looks(self, signal, log, monkeypatch):
+        """What the first had begun to find out before is no answer for the second."""
+        audience = Audience(signal, write, log, logging.INFO)
+        assert not audience.is_there()
+        signal.connect(receiver := lambda **_: None)
+        look, answers = audience._look, []
+
+        def interrupted():
+            monkeypatch.setattr(audience, "_look", look)
+            answers.append(audience.is_there())
+            return look()
+
+        monkeypatch.setattr(audience, "_look", interrupted)
+        assert audience.is_there()
+        assert answers == [True]
+        signal.disconnect(receiver)
 
     def test_is_there_at_once_when_a_handler_comes_and_gone_when_the_logger_is_shut(self, signal, log):
         audience = Audience(signal, write, log, logging.INFO)
