@@ -7,7 +7,6 @@ without the driver the other needs.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -22,10 +21,10 @@ from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.columns import EXECUTION
 from django_jobqueue.queues.redis.entries import Entry
+from django_jobqueue.queues.redis.fitting import mended
 
 _KEEPS_ARGS = {str(JobHistory.Outcome.COMPLETED), str(JobHistory.Outcome.CANCELLED)}
 _OUTCOMES = {Move.COMPLETED: "completed", Move.CANCELLED: "cancelled", Move.RETRY: "retrying", Move.SNOOZE: "snoozed"}
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 HISTORY = (*EXECUTION, "store")
 LETTER = (
@@ -133,7 +132,7 @@ class Tables:
     def rows(
         self, model: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]], mend: bool
     ) -> list[Sequence[Any]]:
-        return [_mended(model, columns, row) for row in rows] if mend else list(rows)
+        return [mended(model, columns, row) for row in rows] if mend else list(rows)
 
     def history_row(self, one: Entry) -> tuple[Any, ...]:
         error, to_time = one.error, self.to_time
@@ -310,17 +309,3 @@ def _cast(model: Any, column: str) -> str:
     field = model._meta.get_field(column)
     is_text = isinstance(field, models.CharField | models.TextField)
     return "text" if is_text else kinds.get(field.get_internal_type(), "bigint")
-
-
-def _mended(model: Any, columns: Sequence[str], row: Sequence[Any]) -> list[Any]:
-    """The nearest row that every database takes."""
-    return [_fitting(model._meta.get_field(name), value) for name, value in zip(columns, row, strict=True)]
-
-
-def _fitting(field: Any, value: Any) -> Any:
-    if isinstance(field, models.CharField | models.TextField) and isinstance(value, str):
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)[: field.max_length]
-    bits = {"SmallIntegerField": 15, "IntegerField": 31, "BigIntegerField": 63}.get(type(field).__name__)
-    if bits is None or value is None:
-        return value
-    return max(-(2**bits), min(2**bits - 1, value))
