@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import pytest
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
-from django_jobqueue.queues.orm.queue import OrmQueue
-from tests.queues.hooks import HOUR, claim, jobs, joined, settle
+from django_jobqueue.jobs.codec import encode_call
+from django_jobqueue.models import JobHistory
+from django_jobqueue.queues.base import Move, Settlement
+from django_jobqueue.queues.orm.queue import OrmQueue, dialect_of
+from tests.queues.hooks import HOUR, claim, job, jobs, joined, settle
 from tests.queues.orm import OrmContract
 
 QUEUES = ("first", "second", "third")
@@ -48,3 +52,58 @@ def test_a_worker_reads_what_it_takes_and_not_the_line(queue, names):
     queue.promote()
     queue.wait(names, 0)
     assert rows_read() < 30
+
+
+VALUES = [
+    "",
+    "plain text: 2026-01-02 03:04:05.000006",
+    "it's",
+    "' OR 1=1 -- ",
+    "a \\ b \\' c",
+    '"quoted"',
+    "100 %",
+    "%s %d %(name)s %%",
+    "lines\nand\ttabs\r\0",
+    "ünïcödé 🎉",
+    *map(chr, range(32, 127)),
+    *(0, -1, 2**62, None, 1.5, True),
+]
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(databases=["mariadb"])
+def test_each_value_arrives_as_it_is():
+    """We write harmless ones into the statement ourselves."""
+    dialect = dialect_of("mariadb")
+    for value in VALUES:
+        assert dialect.rows("SELECT %s, 'a', %s", [value, "b"]) == [(value, "a", "b")], repr(value)
+    assert dialect.rows(f"SELECT {', '.join(['%s'] * len(VALUES))}", VALUES) == [tuple(VALUES)]
+    assert dialect.rows("SELECT 'a' LIKE 'a%%', %s", ["it's %"]) == [(1, "it's %")]
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True, databases=["mariadb"])
+def test_an_insert_is_no_longer_than_a_server_takes(queue):
+    long = [job(args=encode_call(("x" * 250_000,), {})) for _ in range(9)]
+    queue.push(*long)
+    held = claim(queue, 9)
+    with CaptureQueriesContext(connections["mariadb"]) as seen:
+        assert all(queue.settle([Settlement(one, Move.COMPLETED) for one in held]))
+    records = [len(one["sql"]) for one in seen if "jobqueue_job_history" in one["sql"]]
+    assert len(records) == 3
+    assert max(records) < 1_010_000
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize("is_mariadb", [True, False])
+@pytest.mark.django_db(transaction=True, databases=["mariadb"])
+def test_only_a_lease_that_is_held_with_its_number_completes(queue, monkeypatch, is_mariadb):
+    """MySQL can't say what it deletes."""
+    queue.push(*jobs(3))
+    first, second, third = claim(queue, 3)
+    monkeypatch.setattr(connections["mariadb"], "mysql_is_mariadb", is_mariadb)
+    ends = [Settlement(one, Move.COMPLETED) for one in (first, second._replace(lease_no=9), third, first)]
+    assert queue.settle(ends) == [True, False, True, False]
+    recorded = JobHistory.objects.using("mariadb").values_list("job_id", flat=True)
+    assert {*recorded} == {first.job_id, third.job_id}
+    assert queue.find(second.job_id).lease_no == second.lease_no

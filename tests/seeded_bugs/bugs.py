@@ -46,10 +46,10 @@ BUGS = [
         "no_fence",
         "Oban, chancy, procrastinate: a completion is written whoever holds the job",
         Edit(
-            f"{ORM}/sqlite.py",
-            "holders = self._end_leases(done)\n",
-            "holders = dict.fromkeys((one.reservation.job_id, one.reservation.lease_no) for one in done)\n"
-            "        holders.update(self._end_leases(done))\n",
+            f"{ORM}/completing.py",
+            "ended = self._end_all(done)\n",
+            "ended = {(job.job_id, job.lease_no): Ended(self.to_id(job.job_id), None) for job, *_ in done}\n"
+            "        ended.update(self._end_all(done))\n",
         ),
         tests="tests/queues/test_sqlite.py",
         k="p3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -10,15 +11,20 @@ from uuid import UUID
 
 from django.db import Error
 
-from django_jobqueue.queues.orm.dialect import Dialect
-from django_jobqueue.queues.orm.rows import READY, marks
+from django_jobqueue.queues.orm.completing import Completions
+from django_jobqueue.queues.orm.rows import LOCKS, READY, marks
 
 _DEADLOCK = 1213
 _LOCK_WAIT_TIMEOUT = 1205
 _TOGETHER = 250
+_LONGEST = 1_000_000
+"""Characters in one INSERT. One row that is longer has one of its own."""
+_VALUES = re.compile(r"VALUES (\(.*?\))")
+_IS_HARMLESS = re.compile(r"[ -$&(-\[\]-~]*").fullmatch
+"""Printable ASCII without the single quote, the backslash and the percent sign."""
 
 
-class MySQLDialect(Dialect):
+class MySQLDialect(Completions):
     insert_ignore_verb = "INSERT IGNORE INTO"
     insert_ignore_tail = ""
 
@@ -31,6 +37,66 @@ class MySQLDialect(Dialect):
         if value is None:
             return None
         return str(value) if self.connection.features.has_native_uuid_field else value.hex
+
+    def to_time(self, moment: datetime | None) -> Any:
+        if moment is not None and moment.tzinfo is UTC:
+            return str(moment.replace(tzinfo=None))  # what Django writes, at a fifth of the time
+        return super().to_time(moment)
+
+    def as_read(self, time_column: str) -> str:
+        return f"CAST({time_column} AS CHAR)"  # a driver in Python takes its time to make a datetime
+
+    def from_time(self, value: Any) -> datetime:
+        if isinstance(value, str):
+            try:
+                return datetime.fromisoformat(f"{value}+00:00")
+            except ValueError:  # 0000-00-00
+                value = None
+        return super().from_time(value)
+
+    # -- statements --------------------------------------------------------------------------------------------------
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(*_filled(sql, params))
+            return int(cursor.rowcount)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(*_filled(sql, params))
+            return list(cursor.fetchall())
+
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Many rows in one statement, which is no longer than a server takes by default."""
+        if not _VALUES.search(sql):
+            super().insert_many(sql, rows)
+            return
+        piece, length = list[Sequence[Any]](), 0
+        for row in rows:
+            size = sum(len(value) for value in row if value.__class__ is str)
+            if piece and length + size > _LONGEST:
+                self._insert(sql, piece)
+                piece, length = [], 0
+            piece.append(row)
+            length += size
+        if piece:
+            self._insert(sql, piece)
+
+    def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        many = _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * len(rows)), sql)
+        self.execute(many, [value for row in rows for value in row])
+
+    def end_leases(self, lease_no: int, ids: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
+        held = f"FROM {LOCKS} WHERE id IN ({marks(len(ids))}) AND lease_no = %s AND name = ''"
+        params = [*ids, lease_no]
+        if self.connection.mysql_is_mariadb:
+            return self.rows(f"DELETE {held} RETURNING id, worker_id", params)
+        leases = self.rows(f"SELECT id, worker_id {held} FOR UPDATE", params)
+        if leases:
+            self.execute(f"DELETE {held}", params)
+        return leases
+
+    # -- transactions ------------------------------------------------------------------------------------------------
 
     @contextmanager
     def given_up_when_frozen(self, seconds: int) -> Iterator[None]:
@@ -82,3 +148,26 @@ class MySQLDialect(Dialect):
     def now(self) -> datetime:
         moment: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
         return moment.replace(tzinfo=UTC)
+
+
+def _filled(sql: str, params: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The statement with the values in it that need nothing but quotes, and the others, which are left to the driver.
+
+    One written in Python takes three times as long for each value, and there are forty of them for a job.
+    """
+    if not params or "%%" in sql:
+        return sql, list(params)
+    left: list[Any] = []
+    texts: list[Any] = []
+    for value in params:
+        kind = value.__class__
+        if kind is str and _IS_HARMLESS(value):
+            texts.append(f"'{value}'")
+        elif kind is int:
+            texts.append(value)
+        elif value is None:
+            texts.append("NULL")
+        else:
+            texts.append("%s")
+            left.append(value)
+    return sql % tuple(texts), left

@@ -10,26 +10,24 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from django_jobqueue import failpoints
 from django_jobqueue.jobs.ids import uuid_of_hex
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.models import JobHistory
-from django_jobqueue.queues.base import Move, Reservation, Settlement
+from django_jobqueue.queues.base import Reservation
 from django_jobqueue.queues.orm import statistics
-from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT, Dialect
+from django_jobqueue.queues.orm.completing import Completions
+from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT
 from django_jobqueue.queues.orm.rows import JOBS, LOCKS, READY, insert
 from django_jobqueue.queues.orm.values import EPOCH, MICROSECOND
 
 ROWS_AT_ONCE = 20
 """Rows that one INSERT writes. More are no faster, and need a statement of their own for each number of rows."""
-_COMPLETED = str(JobHistory.Outcome.COMPLETED)
 _VALUES = re.compile(r"VALUES (\(.*?\))")
 _INSERT_JOB, _INSERT_READY = (insert(table).replace("%s", "?") for table in (JOBS, READY))
 # The line is read in its order, and LEFT JOIN keeps it: nothing is sorted, and it stops after so many.
@@ -44,7 +42,8 @@ _AMONG = "IN (SELECT value FROM json_each(?))"
 _END_LEASES = f"DELETE FROM {LOCKS} WHERE id {_AMONG} AND lease_no = ? AND name = '' RETURNING id, worker_id"
 
 
-class SQLiteDialect(Dialect):
+class SQLiteDialect(Completions):
+    ids_at_once = 100_000  # a list is one value
     for_update = ""
     skip_locked = ""
 
@@ -187,63 +186,8 @@ class SQLiteDialect(Dialect):
             for row in line
         ]
 
-    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
-        done = [one for one in settlements if one.move is Move.COMPLETED]
-        if not done:
-            return set()
-        holders = self._end_leases(done)
-        held = [one for one in done if (one.reservation.job_id, one.reservation.lease_no) in holders]
-        self.write_history(self._completions(held, holders))
-        failpoints.hit("settle.half_written")
-        self._delete_rows(JOBS, "id", [one.reservation.job_id.hex for one in held])
-        return set(holders)
-
-    def _end_leases(self, settlements: Sequence[Settlement]) -> dict[tuple[UUID, int], str | None]:
-        """Take the leases that are still held with these numbers, and say of which worker."""
-        ids: dict[int, dict[str, UUID]] = {}
-        for one in settlements:
-            job_id = one.reservation.job_id
-            ids.setdefault(one.reservation.lease_no, {})[job_id.hex] = job_id
-        return {
-            (wanted[db_id], lease_no): worker
-            for lease_no, wanted in ids.items()
-            for db_id, worker in self.fast_rows(_END_LEASES, (json.dumps(list(wanted)), lease_no))
-        }
-
-    def _completions(
-        self, settlements: Sequence[Settlement], holders: dict[tuple[UUID, int], str | None]
-    ) -> list[tuple[Any, ...]]:
-        """As `Moves` writes them, from what the claim told the worker: that is what stood in the lease."""
-        rows: list[tuple[Any, ...]] = []
-        after = _Moments(self).after
-        for one in settlements:
-            job, ended = one.reservation, one.start_ms + one.run_ms
-            rows.append(
-                (
-                    *(job.job_id.hex, job.lease_no, job.attempt, job.queue, job.task, job.args, job.priority),
-                    *(_COMPLETED, one.result, "", "", "", job.wait_ms + one.start_ms, one.run_ms, one.memory_kb),
-                    *(holders[job.job_id, job.lease_no], self.to_time(job.created_at)),
-                    *(after(job.claimed_at, one.start_ms), after(job.claimed_at, ended)),
-                )
-            )
-        return rows
-
-
-class _Moments:
-    """Moments as text. Those of a batch are few: so many milliseconds after the claim of all of them."""
-
-    def __init__(self, dialect: SQLiteDialect) -> None:
-        self._dialect = dialect
-        self._start: datetime | None = None
-        self._texts: dict[int, str] = {}
-
-    def after(self, start: datetime, ms: int) -> str:
-        if start is not self._start:
-            self._start, self._texts = start, {}
-        text = self._texts.get(ms)
-        if text is None:
-            text = self._texts[ms] = self._dialect.to_time(start + timedelta(milliseconds=ms))
-        return text
+    def end_leases(self, lease_no: int, ids: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
+        return self.fast_rows(_END_LEASES, (json.dumps(ids), lease_no))
 
 
 @lru_cache(maxsize=64)
