@@ -192,7 +192,7 @@ class Slot:
 
     @property
     def alive_until(self) -> float:
-        """How long the store believes the child alive, on the monotonic clock."""
+        """How long the store believes the child alive, on the clock of `vigil.py`."""
         return self._seconds[_ALIVE_UNTIL]
 
     @alive_until.setter

@@ -65,14 +65,14 @@ class Asked(NamedTuple):
         return self.file is not None or self.address is not None
 
 
-def health_of_board(board: Board, aliases: Sequence[str], parent: int, now: float) -> Health:
-    """Of a parent with children, as its heart sees it. `now` is on the monotonic clock."""
+def health_of_board(board: Board, aliases: Sequence[str], parent: int, now: float, lease_now: float) -> Health:
+    """Of a parent with children, as its heart sees it. `now` is on the monotonic clock, `lease_now` on the leases'."""
     dead = []
     if now - board.heart_beat_at > STUCK_SECONDS:
         dead.append("the heart is stuck")
     if is_frozen(parent) or _is_overdue(board, now):
         dead.append("the parent is stuck")
-    unknown = [alias for alias in aliases if not _has_worker(board, alias, now)]
+    unknown = [alias for alias in aliases if not _has_worker(board, alias, lease_now)]
     return Health(tuple(dead), tuple(f"no worker of {alias!r} takes jobs" for alias in unknown))
 
 

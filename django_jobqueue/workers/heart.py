@@ -77,7 +77,7 @@ def live(
         chores.append(Scaling(board, queue, scaler, partial(board.scale, queue.alias)))
     if asked:
         aliases, parent = [queue.alias for queue, _ in stores], os.getppid()
-        chores.append(Probes(lambda: health_of_board(board, aliases, parent, time.monotonic()), asked))
+        chores.append(Probes(lambda: health_of_board(board, aliases, parent, time.monotonic(), clock()), asked))
     for chore in [*for_children, *chores]:
         chore.start()
     while not select.select([watched], [], [], TICK)[0]:
@@ -136,7 +136,7 @@ class Beats(Chore):
             return
         report = slot.report
         report = report._replace(rss_kb=rss_kb(slot.pid) or report.rss_kb)
-        asked = time.monotonic()
+        asked = clock()
         if self._queue.heartbeat(worker, report):
             slot.alive_until = asked + self._queue.lease
         elif slot.worker == worker:  # else it has just left
@@ -156,7 +156,8 @@ class Rounds(Chore):
         self._cancellations = Cancellations(queue)
         self._vigil = Vigil(queue.lease, clock())
         self._next_orders = 0.0
-        self._next_reclaim = time.monotonic() + self._rhythm.pause
+        # The first of its command has no children yet. One that replaces another hears them first: all may have slept.
+        self._next_reclaim = time.monotonic() + (self._rhythm.pause if any(living(self._slots)) else 0.0)
 
     def once(self) -> None:
         """A child that can't be buried must not hold up the others, nor the rest: its leases end by themselves."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
@@ -14,6 +13,7 @@ from django_jobqueue.queues.base import Queue, WorkerIdentity, WorkerReport
 from django_jobqueue.version import __version__
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.tokens import admit
+from django_jobqueue.workers.vigil import Vigil, clock
 
 logger = logging.getLogger("django_jobqueue.worker")
 
@@ -27,6 +27,7 @@ class Membership:
         self.identity = self._new_identity(queues)
         self._alive_until = 0.0
         self._dead: UUID | None = None
+        self._vigil = Vigil(queue.lease, clock())
 
     def join(self) -> None:
         try:
@@ -41,7 +42,7 @@ class Membership:
 
     def _join(self, identity: WorkerIdentity) -> None:
         admit(identity.queues)
-        asked = time.monotonic()
+        asked = clock()
         self.queue.join(identity)
         self._alive_until = asked + self.queue.lease
 
@@ -51,8 +52,10 @@ class Membership:
 
     def beat(self, report: WorkerReport) -> None:
         """Ask the store now."""
-        asked, identity = time.monotonic(), self.identity
-        if self.queue.heartbeat(identity.id, report):
+        asked, identity = clock(), self.identity
+        is_alive = self.queue.heartbeat(identity.id, report)
+        self._vigil.answered(clock())
+        if is_alive:
             self._alive_until = asked + self.queue.lease
         else:
             self._dead = identity.id
@@ -64,7 +67,15 @@ class Membership:
 
     def is_sure(self) -> bool:
         """Whether the last heartbeat is younger than the lease. After a freeze it is not: others may run our jobs."""
-        return time.monotonic() < self._alive_until
+        return clock() < self._alive_until
+
+    is_reclaimed_for = False
+    """Whether somebody else of this command takes back what the dead have left."""
+
+    @property
+    def may_tell_who_is_silent(self) -> bool:
+        """Not after a freeze or an outage, before all who live had time to be heard."""
+        return self._vigil.may_tell(clock())
 
     def start_anew(self) -> None:
         """Under a new identity. What the old one still holds goes back: it may have claimed what it never heard of."""
@@ -98,13 +109,20 @@ class SeatedMembership(Membership):
         super().__init__(queue, queues, seat.name)
         self._seat = seat
 
+    is_reclaimed_for = True
+
+    @property
+    def may_tell_who_is_silent(self) -> bool:
+        """Its heart has the vigil. A child that drains must not wait: after a freeze it makes sure of itself first."""
+        return self.is_sure()
+
     def _join(self, identity: WorkerIdentity) -> None:
         super()._join(identity)
         self._seat.join(identity.id)
 
     def keep_alive(self, report: WorkerReport) -> None:
         # A heart at work leaves never less than two thirds, less what the store takes to answer.
-        silent = max(self._alive_until, self._seat.slot.alive_until) - time.monotonic() < _SILENCE * self.queue.lease
+        silent = max(self._alive_until, self._seat.slot.alive_until) - clock() < _SILENCE * self.queue.lease
         if silent or self._seat.is_orphan:
             self.beat(report)
 
@@ -113,7 +131,7 @@ class SeatedMembership(Membership):
         return super().is_dead or self._seat.slot.dead == self.identity.id
 
     def is_sure(self) -> bool:
-        return time.monotonic() < self._seat.slot.alive_until or super().is_sure()
+        return clock() < self._seat.slot.alive_until or super().is_sure()
 
     def finishing(self) -> None:
         self._seat.finishing()

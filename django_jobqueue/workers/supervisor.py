@@ -77,6 +77,7 @@ class Supervisor:
         self._wish = Command.NONE
         self._told = 0
         self._give_up_at = 0.0
+        self._looked_at = 0.0
         self._lifeline = (-1, -1)
         self._previous: dict[int, Any] = {}
 
@@ -249,6 +250,9 @@ class Supervisor:
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
+        if now - self._looked_at > FROZEN_SECONDS / 2:  # this process stood still itself, so the heart may have, too
+            self._board.heart_beat_at = now
+        self._looked_at = now
         if self._heart.process is not None and now - self._board.heart_beat_at > FROZEN_SECONDS:
             logger.error("The heart is stuck.")
             self._board.heart_beat_at = now  # once is enough

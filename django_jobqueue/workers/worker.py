@@ -310,7 +310,9 @@ class Worker:
             self._sit_out(error, OUTAGE_FIRST_PAUSE)
 
     def _reclaim_sometimes(self) -> None:
-        if time.monotonic() < self._next_reclaim:
+        if time.monotonic() < self._next_reclaim or not self._membership.may_tell_who_is_silent:
+            return
+        if self._membership.is_reclaimed_for and not self.limits.drain:  # which has to see the whole line
             return
         # Jitter, so that workers started together don't all sweep at the same moment.
         self._next_reclaim = time.monotonic() + min(5.0, self.queue.lease / 3) * random.uniform(0.5, 1.0)  # noqa: S311

@@ -55,7 +55,7 @@ def seat(slot, alive_until=NOW + 10, **report):
 
 
 def told(board, now=NOW):
-    return health_of_board(board, ["one", "two"], os.getpid(), now)
+    return health_of_board(board, ["one", "two"], os.getpid(), now, now)
 
 
 def test_ready_is_who_has_a_worker_in_every_store(board):
