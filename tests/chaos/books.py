@@ -22,6 +22,11 @@ class Row(NamedTuple):
     finished: float
 
 
+def _lines(text: str) -> list[str]:
+    """Whole ones: who was killed in the middle of the last had not got as far as it says, or nobody had heard of it."""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 @dataclass
 class Books:
     kinds: dict[str, str] = field(default_factory=dict)
@@ -38,7 +43,7 @@ class Books:
     """Dead letters: reason, attempt, lease number."""
 
     def read_ledger(self, ledger: Path) -> None:
-        for line in ledger.read_text().splitlines():
+        for line in _lines(ledger.read_text()):
             event, job_id, *kind = line.split()
             if event == "intent":
                 self.kinds[job_id] = kind[0]
@@ -46,7 +51,7 @@ class Books:
                 (self.acked if event == "acked" else self.void).add(job_id)
 
     def read_nemesis(self, record: Path) -> None:
-        for line in record.read_text().splitlines() if record.exists() else ():
+        for line in _lines(record.read_text()) if record.exists() else ():
             fault = json.loads(line)
             if "killed" in fault:
                 self.killed[fault["pid"]].append(fault["killed"])

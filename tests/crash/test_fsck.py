@@ -15,6 +15,8 @@ from tests.crash.fixtures import on_all
 from tests.waiting import wait_until
 
 SECONDS = float(os.environ.get("JOBQUEUE_FSCK_SECONDS", "5"))
+PATIENCE = 1.0
+"""Seconds. What moves may take as long on a machine that has other tests to run."""
 
 
 class Producer(threading.Thread):
@@ -59,8 +61,8 @@ def test_no_false_alarm_under_load(open_stage):
     producer.start()
     looks, seen, until = 0, 0, time.monotonic() + SECONDS
     try:
-        while time.monotonic() < until:
-            report = check(stage.queue, patience=0.2, late=5.0)
+        while looks <= 3 or time.monotonic() < until:
+            report = check(stage.queue, patience=PATIENCE, late=5.0)
             assert report.is_clean, str(report)
             looks, seen = looks + 1, seen + report.looked_at.get("jobs", 0)
             if looks in (3, 10):
@@ -70,7 +72,6 @@ def test_no_false_alarm_under_load(open_stage):
         producer.enough.set()
         producer.join()
     assert producer.error is None
-    assert looks > 3
     assert producer.pushed > 100
     assert seen > 0
     print(f"{stage.alias}: {looks} looks at {seen} jobs, {producer.pushed} pushed meanwhile, no finding")

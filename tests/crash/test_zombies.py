@@ -18,7 +18,7 @@ from tests.crash.cases import ALL, on_stores
 from tests.crash.processes import finish
 from tests.waiting import wait_until
 
-LEASE = 2.0
+LEASE = 3.0
 """Of four workers that wait for a gate on a busy machine, none must lose its own meanwhile."""
 CREW = 4
 WRITES = ("complete", "fail", "retry", "snooze")
