@@ -1,4 +1,4 @@
-"""What passes between a store and its Redis server, and what that may do: be full, be emptied, go, forget its scripts."""
+"""What passes between a store and its Redis server, which may be full, be emptied, go, or forget its scripts."""
 
 from __future__ import annotations
 
