@@ -67,9 +67,9 @@ class Announcer:
 
         Raises `NotAnswered` when it can't be known what became of it before: then it should not run now.
         """
-        is_heard = self._starts.is_there()
-        if is_heard or run.definition.takes_context:
-            run.result = self._describe(run)
+        is_heard, job = self._starts.is_there(), run.job
+        if is_heard or run.definition.takes_context or (job.lease_no > 1 and self._successes.is_there()):
+            run.result = self._describe(run)  # one with a past now: the store may know of its end before we tell it
         if is_heard:
             self.tell(task_started, self._sender, task_result=run.result)
 

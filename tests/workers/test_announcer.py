@@ -6,10 +6,12 @@ import logging
 
 import pytest
 
-from django_jobqueue import get_queue
+from django_jobqueue import FixedDelays, get_queue, task
 from django_jobqueue.compat import TaskResultStatus, task_finished, task_logger, task_started
 from django_jobqueue.jobs.registry import lookup
+from django_jobqueue.models import JobHistory
 from django_jobqueue.queues.base import WorkerIdentity
+from django_jobqueue.testing import run_all
 from django_jobqueue.workers.announcer import Announcer, Execution
 from tests.api import tasks
 
@@ -74,3 +76,27 @@ def test_a_job_that_asks_for_its_context_is_described(run):
     run.definition = lookup(tasks.own_id.module_path)
     Announcer(get_queue()).start(run)
     assert run.result.status == TaskResultStatus.RUNNING
+
+
+@task(atomic=True, retry=FixedDelays([0]))
+def fail_once():
+    if JobHistory.objects.count() == 0:
+        raise ConnectionError("once")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hears_of_ends_alone_is_told_the_past_of_an_atomic_job(monkeypatch):
+    """It is looked up before the job runs: when that has completed, the store says that it is over."""
+    monkeypatch.setattr(task_logger, "disabled", True)
+    told = []
+
+    def receiver(task_result, **_):
+        told.append(([one.exception_class_path for one in task_result.errors], task_result.attempts))
+
+    task_finished.connect(receiver)
+    try:
+        fail_once.enqueue()
+        run_all()
+    finally:
+        task_finished.disconnect(receiver)
+    assert told == [(["builtins.ConnectionError"], 2)]
