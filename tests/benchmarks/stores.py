@@ -63,10 +63,15 @@ class Store(ABC):
 
     @contextmanager
     def copied(self, source: str) -> Iterator[str]:
-        """A copy that is gone afterwards; its address."""
+        """A copy that is gone afterwards; its address. The disk has ended what it was told before.
+
+        A drain just after a large copy took 1.3 times as long, at the same CPU: its commits stood behind these pages.
+        """
         name = f"bench_copy_{next(_numbers)}"
         try:
-            yield self.copy(source, name)
+            address = self.copy(source, name)
+            os.sync()
+            yield address
         finally:
             self.drop(name)
 
