@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from django_jobqueue.exceptions import STORE_ERRORS
-from django_jobqueue.workers.background import JOIN_SECONDS, Chore, quick_switches
+from django_jobqueue.workers.background import JOIN_SECONDS, Chore
 from django_jobqueue.workers.board import Command, Seat
 from django_jobqueue.workers.orders import obey
 from django_jobqueue.workers.process import rss_kb
@@ -110,7 +110,7 @@ def live(name: str, work: Work, seat: Seat, lifeline: tuple[int, int], grace: fl
     os.close(held)  # or it would keep itself and the others alive
     for number in SIGNALS:  # what comes back when its own handlers go: never those of the parent
         signal.signal(number, _heed_not)  # not SIG_IGN, which would drop a signal that waits since the fork
-    with quick_switches(), StopSignals(grace, is_child=True) as signals:
+    with StopSignals(grace, is_child=True) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         follow = threading.Thread(target=_follow, args=(watched, seat, grace), name="jobqueue-lifeline", daemon=True)
         follow.start()

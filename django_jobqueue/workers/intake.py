@@ -12,7 +12,7 @@ from django.db import DatabaseError, OperationalError
 from django_jobqueue.lifecycle.outcomes import released
 from django_jobqueue.queues.base import Exchange, Queue, Reservation
 from django_jobqueue.workers.background import Errand
-from django_jobqueue.workers.outbox import Outbox
+from django_jobqueue.workers.outbox import Outbox, is_sociable
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.settler import Settler
 
@@ -58,16 +58,12 @@ class Intake:
             raise
 
     def _receive(self, jobs: Sequence[Reservation]) -> None:
-        """A job that was lost with a worker runs alone: if it is the killer, nobody else is charged for it.
-
-        So does one that has a crash budget of its own: it must not pay for others. Order is kept: what is before it
-        runs first, what is behind it goes back to its place.
-        """
-        kept = list(takewhile(_is_sociable, jobs)) or jobs[:1]
+        """Order is kept: what is before one that runs alone runs first, what is behind it goes back to its place."""
+        kept = list(takewhile(is_sociable, jobs)) or jobs[:1]
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
         self.has_given_back = len(kept) < len(jobs)
-        self.is_wary = not _is_sociable(kept[0])  # such jobs stand together: fetch one, give none back
+        self.is_wary = not is_sociable(kept[0])  # such jobs stand together: fetch one, give none back
 
     # -- ahead -------------------------------------------------------------------------------------------------------
 
@@ -85,7 +81,7 @@ class Intake:
         before = self._outbox.times_emptied
         jobs = self._exchange(self._pace.limit, worker).reservations
         is_next = self._outbox.times_emptied == before
-        kept = list(takewhile(_is_sociable, jobs)) if is_next else []
+        kept = list(takewhile(is_sociable, jobs)) if is_next else []
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
         self._line_is_long = len(kept) == self._pace.limit
@@ -98,7 +94,3 @@ class Intake:
 
     def end(self) -> None:
         self._ahead.end()
-
-
-def _is_sociable(job: Reservation) -> bool:
-    return not job.crashes and job.crash_budget is None

@@ -66,7 +66,8 @@ class ThreadWindow(JobWindow):
             try:
                 with self._lock:
                     self.is_open = False
-                _raise_in(self._thread, None)
+                if self.was_interrupted:
+                    _raise_in(self._thread, None)
                 return
             except BaseException:  # noqa: S112 (what arrives now is too late: the job has ended)
                 continue

@@ -39,6 +39,8 @@ class Outbox:
         self._oldest: float | None = None
         self._running = 0
         self._moved_at = 0.0
+        self.started = 0
+        """How many jobs were started so far."""
         self.times_emptied = 0
         """How often jobs that were not started were taken out."""
 
@@ -51,14 +53,18 @@ class Outbox:
             if self._hand is not None:
                 self._hand.receive(reservations)
 
-    def start_next(self) -> Held | None:
-        """The next job to run, or None. It counts as started from here on."""
+    def start_next(self, even_alone: bool = True) -> Held | None:
+        """The next job to run, or None. It counts as started from here on.
+
+        Not `even_alone`: nothing when the next is one that must run alone, and others may be running.
+        """
         with self._lock:
-            if not self._unstarted:
+            if not self._unstarted or not (even_alone or is_sociable(self._unstarted[0].reservation)):
                 return None
             if self._hand is not None:
                 self._hand.start(len(self._unstarted) - 1)
             self._running += 1
+            self.started += 1
             self._moved_at = time.monotonic()
             return self._unstarted.popleft()
 
@@ -132,3 +138,14 @@ class Outbox:
     @property
     def has_unstarted(self) -> bool:
         return bool(self._unstarted)
+
+    @property
+    def unstarted(self) -> int:
+        return len(self._unstarted)
+
+
+def is_sociable(job: Reservation) -> bool:
+    """Whether it may run beside others. One that was lost with a worker runs alone: if it is the killer, nobody else is
+    charged for it. So does one that has a crash budget of its own: it must not pay for others.
+    """
+    return not job.crashes and job.crash_budget is None

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import NamedTuple
 from uuid import UUID
 
 from django_jobqueue.lifecycle.outcomes import released
@@ -33,16 +32,22 @@ ABANDON_SECONDS = 4.0
 """How long a job in a thread may go on after it was interrupted, before the process ends without it."""
 
 
-class Given(NamedTuple):
-    """A job on its way to a thread, and the worker that claimed it."""
+class Run:
+    """A job on its way to a thread, or in one, claimed by `worker`.
 
-    held: Held
-    worker: UUID
+    It is found by itself, not by its id: a lost job may come here again while its first run goes on.
+    """
 
+    __slots__ = ("held", "window", "worker")
 
-class Running(NamedTuple):
-    reservation: Reservation
-    window: JobWindow
+    def __init__(self, held: Held, worker: UUID) -> None:
+        self.held = held
+        self.worker = worker
+        self.window = JobWindow()
+
+    @property
+    def job(self) -> Reservation:
+        return self.held.reservation
 
 
 class Threads(Runner):
@@ -68,22 +73,26 @@ class Threads(Runner):
         self._loop = loop
         self._bell = Bell()
         self._is_waiting = False
-        self._given: SimpleQueue[Given | None] = SimpleQueue()
+        self._is_low = False
+        self._next: NextJob | None = None
+        self._given: SimpleQueue[Run | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._running: dict[tuple[UUID, int], Running] = {}
-        """By job and lease number: a lost job may come here again while its first run goes on."""
+        self._running: set[Run] = set()
         self._took: deque[float] = deque()
         self._interrupted_at: float | None = None
 
     # -- in the worker's thread --------------------------------------------------------------------------------------
 
     def run(self, next_job: NextJob, worker: UUID) -> None:
-        while self.room and (held := next_job()) is not None:
-            job = held.reservation
-            self._running[job.job_id, job.lease_no] = Running(job, JobWindow())
+        """Gives jobs to threads that have none. The others take their next one themselves, as soon as they can."""
+        self._is_low = False
+        self._next = next_job
+        while self.room > 0 and (held := next_job(True)) is not None:
+            run = Run(held, worker)
+            self._running.add(run)
             if len(self._threads) < len(self._running):
                 self._start_thread()
-            self._given.put(Given(held, worker))
+            self._given.put(run)
         ended = [self._took.popleft() for _ in range(len(self._took))]
         self._pace.ran(len(ended), sum(ended) / self.slots)
 
@@ -92,14 +101,15 @@ class Threads(Runner):
         return self.slots - len(self._running)
 
     def wait_for_room(self, is_over: Callable[[], bool]) -> None:
-        self._wait(lambda: self.room > 0 or is_over())
+        """Or until so few are left to be started that the next should be fetched meanwhile."""
+        self._wait(lambda: self.room > 0 or self._is_low or is_over())
 
     def wait_until_idle(self, is_over: Callable[[], bool]) -> None:
         self._wait(lambda: not self._running or is_over())
 
     def wait_for_an_end(self, is_over: Callable[[], bool]) -> bool:
-        before = set(self._running.copy())
-        self._wait(lambda: not before or not before <= self._running.keys() or is_over())
+        before = self._running.copy()
+        self._wait(lambda: not before or not before <= self._running or is_over())
         return bool(before)
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
@@ -113,9 +123,9 @@ class Threads(Runner):
 
     def end(self) -> None:
         self.wait_until_idle(self._is_hopeless)
-        for job in self._under_way():
-            logger.error("Job %s (%s) does not end. It is given back.", job.reservation.job_id, job.reservation.task)
-            self._outbox.add([released(job.reservation)])
+        for run in self._running.copy():
+            logger.error("Job %s (%s) does not end. It is given back.", run.job.job_id, run.job.task)
+            self._outbox.add([released(run.job)])
         for _ in self._threads:
             self._given.put(None)
         for thread in self._threads:
@@ -137,15 +147,12 @@ class Threads(Runner):
         self._clock.at("interrupt", 0.0, self._interrupt_all)
 
     def _interrupt_all(self) -> None:
-        for job in self._under_way():
-            job.window.interrupt(Interrupted)
-
-    def _under_way(self) -> list[Running]:
-        return list(self._running.copy().values())
+        for run in self._running.copy():
+            run.window.interrupt(Interrupted)
 
     @property
     def running(self) -> str:
-        names = [job.reservation.task for job in self._under_way()]
+        names = [run.job.task for run in self._running.copy()]
         return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
 
     @property
@@ -166,24 +173,45 @@ class Threads(Runner):
         prepare_thread()
         traces = Traces()
         try:
-            while (given := self._given.get()) is not None:
-                self._run_one(given)
-                traces.restore()
+            while (run := self._given.get()) is not None:
+                following: Run | None = run
+                while following is not None:
+                    following = self._run_one(following)
+                    traces.restore()
         finally:
             close_connections()
 
-    def _run_one(self, given: Given) -> None:
-        job, begun = given.held.reservation, time.monotonic()
-        executor = Executor(self._queue, given.worker, ThreadWindow(), self._timeouts, self.stops, self._announcer)
-        self._running[job.job_id, job.lease_no] = Running(job, executor.window)
+    def _run_one(self, run: Run) -> Run | None:
+        """Run it, and take the next: handing that over would wake two threads for each job."""
+        begun = time.monotonic()
+        run.window = ThreadWindow()  # of this thread
+        executor = Executor(self._queue, run.worker, run.window, self._timeouts, self.stops, self._announcer)
+        following: Run | None = None
         try:
-            perform(executor, given.held, self._outbox)
+            perform(executor, run.held, self._outbox)
         except Exception:
-            logger.exception("What job %s left behind could not be cleaned up.", job.job_id)
+            logger.exception("What job %s left behind could not be cleaned up.", run.job.job_id)
         finally:
             self._took.append(time.monotonic() - begun)
             if len(self._running) == 1:  # what belongs to the process, others may be using
-                self._surroundings.restore(job.task)
-            self._running.pop((job.job_id, job.lease_no), None)
-            if self._is_waiting:
+                self._surroundings.restore(run.job.task)
+            following = self._take(run.worker)
+            self._running.discard(run)
+            if self._is_waiting and (following is None or self._runs_low()):
                 self._bell.ring()
+        return following
+
+    def _take(self, worker: UUID) -> Run | None:
+        """The next job for this thread. It is noted before the last one is forgotten: there never seems to be room."""
+        held = self._next(False) if self._next is not None else None
+        if held is None:
+            return None
+        run = Run(held, worker)
+        self._running.add(run)
+        return run
+
+    def _runs_low(self) -> bool:
+        """Whether less than a batch is left; says so once for each time the worker's thread has looked."""
+        is_low = not self._is_low and self._outbox.unstarted <= self._pace.limit
+        self._is_low = self._is_low or is_low
+        return is_low

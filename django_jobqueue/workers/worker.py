@@ -90,7 +90,6 @@ class Worker:
         self._bell = Bell()
         self._stopping = False
         self._is_quiet = False
-        self._started = 0
         self._last_work = 0.0
         self._next_reclaim = 0.0
 
@@ -240,7 +239,7 @@ class Worker:
         self._bell.wait(QUIET_LOOK_SECONDS)
 
     def _is_done(self) -> bool:
-        return self._stopping or (self.limits.max_jobs is not None and self._started >= self.limits.max_jobs)
+        return self._stopping or (self.limits.max_jobs is not None and self._outbox.started >= self.limits.max_jobs)
 
     def _is_told(self) -> bool:
         """To start no more jobs, for now or for ever."""
@@ -259,7 +258,7 @@ class Worker:
         self._intake.wait()
         if self._outbox.has_unstarted:
             return True
-        most = None if self.limits.max_jobs is None else self.limits.max_jobs - self._started
+        most = None if self.limits.max_jobs is None else self.limits.max_jobs - self._outbox.started
         exchange = self._intake.fetch(self.identity.id, self._runner.room, most)
         if not exchange.is_member or (self.limits.drain and not exchange.reservations):
             # One that was declared dead gets nothing and begins anew, sooner than after the next heartbeat; and it must
@@ -288,13 +287,9 @@ class Worker:
             self._outbox.give_back_unstarted()
         self._last_work = time.monotonic()
 
-    def _next_job(self) -> Held | None:
-        if not self._may_start():
-            return None
-        held = self._outbox.start_next()
-        if held is not None:
-            self._started += 1
-        return held
+    def _next_job(self, even_alone: bool) -> Held | None:
+        """For the runner, in any of its threads."""
+        return self._outbox.start_next(even_alone) if self._may_start() else None
 
     def _may_start(self) -> bool:
         return not (self._stopping or self._is_quiet) and self.is_known

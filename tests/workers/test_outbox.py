@@ -30,6 +30,16 @@ def test_jobs_start_in_the_order_they_came():
     assert outbox.start_next() is None
 
 
+def test_one_that_must_run_alone_waits_for_who_may_start_it():
+    outbox, given = Outbox(), [job()._replace(crashes=1), job(), job()._replace(crash_budget=1)]
+    outbox.receive(given)
+    assert outbox.start_next(False) is None
+    assert outbox.start_next().reservation == given[0]
+    assert outbox.start_next(False).reservation == given[1]
+    assert outbox.start_next(False) is None
+    assert (outbox.started, outbox.unstarted) == (2, 1)
+
+
 def test_what_was_started_is_not_given_back():
     outbox, given = Outbox(), [job(), job(), job()]
     outbox.receive(given)

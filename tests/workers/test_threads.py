@@ -358,6 +358,53 @@ def test_two_runs_of_one_job_are_two_that_run():
         assert not runner.is_in_job
 
 
+@pytest.fixture
+def one_thread():
+    """A runner with one thread, what it holds, and the jobs a, b and c in its worker's hands."""
+    queue, outbox, worker = MemoryQueue(), Outbox(), WorkerIdentity()
+    runner = threads.Threads(queue, outbox, Pace(1.0, 1), unwatched, lambda why: None, 1)
+    queue.join(worker)
+    push(queue, "a", "b", "c")
+    held = [queue.pop((), worker.id) for _ in range(3)]
+    with runner:
+        yield runner, outbox, worker.id, held
+        runner.end()
+
+
+def test_a_thread_takes_its_next_job_itself(one_thread):
+    runner, outbox, worker, held = one_thread
+    outbox.receive(held)
+    runner.run(outbox.start_next, worker)  # and never again
+    wait_until(lambda: len(jobs.ran) == 3)
+    wait_until(lambda: runner.room == 1)
+    assert jobs.ran == ["a", "b", "c"]
+
+
+def test_a_thread_takes_none_that_must_run_alone(one_thread):
+    runner, outbox, worker, held = one_thread
+    outbox.receive([held[0], held[1]._replace(crashes=1), held[2]])
+    runner.run(outbox.start_next, worker)
+    wait_until(lambda: runner.room == 1)
+    assert (jobs.ran, outbox.unstarted) == (["a"], 2)
+    runner.run(outbox.start_next, worker)  # the worker's thread may: it sees to it that nothing else runs
+    wait_until(lambda: len(jobs.ran) == 3)
+
+
+def test_the_worker_is_called_when_less_than_a_batch_is_left(one_thread):
+    runner, outbox, worker, held = one_thread
+    doors = {name: threading.Event() for name in "ab"}
+    for name, door in doors.items():
+        jobs.hooks[name] = lambda door=door: door.wait(LONG)
+    outbox.receive(held)
+    runner.run(outbox.start_next, worker)
+    calls = threading.Thread(target=runner.wait_for_room, args=(lambda: False,))
+    calls.start()
+    doors["a"].set()
+    calls.join(LONG)
+    assert (calls.is_alive(), runner.room, outbox.unstarted) == (False, 0, 1)
+    doors["b"].set()
+
+
 def test_a_job_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):
     monkeypatch.setattr(threads, "ABANDON_SECONDS", 0.2)
     settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}

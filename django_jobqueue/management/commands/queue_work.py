@@ -32,7 +32,7 @@ from django_jobqueue.queues.base import Queue
 from django_jobqueue.scheduling.running import databases_of, scheduler_thread
 from django_jobqueue.workers import child
 from django_jobqueue.workers.autoscale import Autoscaler
-from django_jobqueue.workers.background import Companion, beside, quick_switches
+from django_jobqueue.workers.background import Companion, beside
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.health import Asked, check, health_of_worker, told
 from django_jobqueue.workers.membership import SeatedMembership
@@ -138,7 +138,7 @@ class Command(BaseCommand):
         if options["autoreload"]:
             run_with_autoreload(_worker(queues[0], chosen, limits, options), companions)
         elif isinstance(self.signals, StopSignals):
-            with answers_from(queues[0]), quick_switches():
+            with answers_from(queues[0]):
                 worker = _worker(queues[0], chosen, limits, options)
                 with told(partial(health_of_worker, worker), asked), beside(companions):
                     counters = run_alone(worker, self.signals)
