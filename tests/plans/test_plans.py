@@ -195,7 +195,7 @@ def test_a_settlement_walks_past_no_jobs_that_have_passed(count):
     queue.close()
     assert min(sizes["job_locks"], sizes["jobs"]) > SMALL["postgresql"]
     (plan,) = (plan for plan in plans if plan.sql.startswith("WITH done"))
-    assert not plan.walked, plan.text
+    assert not plan.walked & {"jobqueue_jobs", "jobqueue_job_locks"}, plan.text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from django_jobqueue.models import DelayedJob
+from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.orm import OrmQueue, notify
 from django_jobqueue.queues.orm.queue import BLINK
 from tests.plans.explaining import explained
-from tests.queues.hooks import HOUR, LONG_AGO, claim, ids, job, joined
+from tests.queues.hooks import HOUR, LONG_AGO, claim, ids, job, jobs, joined
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "postgres"])]
@@ -69,3 +70,16 @@ def test_who_was_told_of_a_job_that_another_took_finds_what_is_due_at_the_next_l
     wait_until(lambda: queue.wait(["default"], BLINK), "the word")
     assert claim(queue, 5, worker) == []
     assert ids(claim(queue, 5, worker)) == [due]
+
+
+def test_who_settles_hears_whether_anything_is_due_and_promotes_only_then(queue):
+    worker = joined(queue)
+    queue.push(*jobs(4))
+    first, second, third, fourth = claim(queue, 4, worker)
+    with explained("postgres") as plans:
+        assert queue.exchange([Settlement(first, Move.COMPLETED)], ["default"], 5, worker).reservations == []
+    assert not [plan.sql for plan in plans if "DELETE FROM jobqueue_delayed_jobs" in plan.sql]
+    due = push_due(queue)
+    assert ids(queue.exchange([Settlement(second, Move.COMPLETED)], ["default"], 5, worker).reservations) == [due]
+    batch = [Settlement(third, Move.COMPLETED), Settlement(fourth, Move.RETRY, delay=0)]
+    assert ids(queue.exchange(batch, ["default"], 5, worker).reservations) == [fourth.job_id], "due by this very move"

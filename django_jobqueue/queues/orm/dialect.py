@@ -38,6 +38,8 @@ class Dialect(Values):
     insert_ignore_tail = "ON CONFLICT DO NOTHING"
     returns_inserted = True
     insert_chunk = 80
+    may_be_due = True
+    """Whether a promotion may find anything in this move. A settlement can have seen that it would not."""
 
     # -- transactions ------------------------------------------------------------------------------------------------
 

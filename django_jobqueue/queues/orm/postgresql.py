@@ -137,9 +137,11 @@ _ANY_FROM = tuple(f"SELECT 1 FROM {READY} WHERE {where} ORDER BY priority DESC, 
 # Of each queue the first place, in order, for the same reason.
 _FIRST = f"(SELECT 1 FROM {READY} WHERE {_WHOLE} ORDER BY priority DESC, seq LIMIT 1)"
 _FIRST_OF_ALL = f"(SELECT 1 FROM {READY} ORDER BY queue, priority DESC, seq LIMIT 1)"
-_IS_DUE = f"(SELECT 1 FROM {DELAYED} WHERE due_at >= '-infinity' AND due_at <= statement_timestamp() LIMIT 1)"
+_DUE = "due_at >= '-infinity' AND due_at <= statement_timestamp()"
+_IS_DUE = f"(SELECT 1 FROM {DELAYED} WHERE {_DUE} ORDER BY due_at LIMIT 1)"
 
 # How many leases were held, and which, if some were not: nearly always all are, and hundreds of ids need not be read.
+# And whether anything is due: nearly always nothing is, and the claim that follows need not promote.
 # By lists of ids: where all jobs of a moment ago are dead but can't be removed, the planner takes a table for one row,
 # and to join that with the batch it would walk past every place there was.
 _COMPLETE = f"""
@@ -164,9 +166,9 @@ WITH done AS MATERIALIZED (
     FROM job
     ON CONFLICT DO NOTHING
 )
-SELECT NULL, count(*) FROM lease
+SELECT NULL, count(*), {_IS_DUE} IS NOT NULL FROM lease
 UNION ALL
-SELECT id, lease_no FROM lease WHERE %s > (SELECT count(*) FROM lease)
+SELECT id, lease_no, NULL FROM lease WHERE %s > (SELECT count(*) FROM lease)
 """
 
 
@@ -326,8 +328,9 @@ class PostgreSQLDialect(Dialect):
             arrays.integers([one.run_ms for one in done]),
             arrays.integers([one.memory_kb for one in done]),
         ]
-        (_, count), *held = self.fast_rows(_COMPLETE, [*columns, len(done)])
-        return keys if count == len(done) else held
+        (_, count, is_due), *held = self.fast_rows(_COMPLETE, [*columns, len(done)])
+        self.may_be_due = is_due or len(done) < len(settlements)
+        return keys if count == len(done) else [row[:2] for row in held]
 
 
 def _push_values(job: JobPayload) -> tuple[Any, ...]:

@@ -266,7 +266,8 @@ class OrmQueue(Queue):
 
         def both(dialect: Dialect) -> Exchange:
             settled = settle_batch(dialect, settlements)
-            return Exchange(settled, self._claim(dialect, queues, limit, worker) if limit > 0 else [])
+            is_due = dialect.may_be_due
+            return Exchange(settled, self._claim(dialect, queues, limit, worker, is_due) if limit > 0 else [])
 
         exchange = self._move(both)
         failpoints.hit("settle.committed")
@@ -285,7 +286,7 @@ class OrmQueue(Queue):
         return claimed
 
     def _claim(
-        self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID, is_due: bool = True
+        self, dialect: Dialect, queues: Sequence[str], limit: int, worker: UUID, is_due: bool
     ) -> list[Reservation]:
         if is_due and dialect.promote():
             failpoints.hit("promote.before_commit")
