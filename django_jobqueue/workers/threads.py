@@ -74,7 +74,7 @@ class Threads(Runner):
         self._bell = Bell()
         self._is_waiting = False
         self._is_low = False
-        self._next: NextJob | None = None
+        self._next: tuple[NextJob, UUID] | None = None
         self._given: SimpleQueue[Run | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._running: set[Run] = set()
@@ -86,7 +86,7 @@ class Threads(Runner):
     def run(self, next_job: NextJob, worker: UUID) -> None:
         """Gives jobs to threads that have none. The others take their next one themselves, as soon as they can."""
         self._is_low = False
-        self._next = next_job
+        self._next = next_job, worker
         while self.room > 0 and (held := next_job(True)) is not None:
             run = Run(held, worker)
             self._running.add(run)
@@ -195,15 +195,18 @@ class Threads(Runner):
             self._took.append(time.monotonic() - begun)
             if len(self._running) == 1:  # what belongs to the process, others may be using
                 self._surroundings.restore(run.job.task)
-            following = self._take(run.worker)
+            following = self._take()
             self._running.discard(run)
             if self._is_waiting and (following is None or self._runs_low()):
                 self._bell.ring()
         return following
 
-    def _take(self, worker: UUID) -> Run | None:
+    def _take(self) -> Run | None:
         """The next job for this thread. It is noted before the last one is forgotten: there never seems to be room."""
-        held = self._next(False) if self._next is not None else None
+        if self._next is None:
+            return None
+        next_job, worker = self._next
+        held = next_job(False)
         if held is None:
             return None
         run = Run(held, worker)
