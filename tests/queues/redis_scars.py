@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
+
 import pytest
 from django.db import OperationalError
 
+from django_jobqueue.workers.worker import Worker
 from tests.queues.redis_store import open_queue
 
 
@@ -40,3 +44,17 @@ TABLES = "django_jobqueue.queues.redis.recorder.tables_of"
 
 def out_of_order(*_):
     raise OperationalError("the database is down")
+
+
+@contextmanager
+def at_work(queue):
+    """A worker in a thread of its own. It is still able to end when the block is left."""
+    worker = Worker(queue, ["default"])
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(10)
+    assert not thread.is_alive()

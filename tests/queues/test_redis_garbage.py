@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from django_jobqueue.exceptions import EnqueueError, JobQueueError
@@ -13,9 +11,8 @@ from django_jobqueue.models import JobHistory
 from django_jobqueue.queues.base import Move, Settlement, WorkerIdentity
 from django_jobqueue.queues.redis import packed
 from django_jobqueue.queues.redis.scripts import KEYS
-from django_jobqueue.workers.worker import Worker
 from tests.queues.hooks import HOUR, claim, ids, job, jobs, joined, push_and_claim, settle, wait_for
-from tests.queues.redis_scars import TABLES, client, make_queue, out_of_order, queue
+from tests.queues.redis_scars import TABLES, at_work, client, make_queue, out_of_order, queue
 from tests.queues.redis_store import key
 from tests.testapp.tasks import noop
 
@@ -174,17 +171,10 @@ def test_p9_an_entry_of_garbage_is_thrown_away_and_the_others_are_recorded(queue
 
 def test_p9_a_due_time_of_garbage_does_not_end_a_worker(queue, client):
     client.zadd(key("delayed"), {b"x" * 16: float("inf")})
-    worker = Worker(queue, ["default"])
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
+    with at_work(queue):
         payload = JobPayload.create(noop)
         queue.push(payload)
         assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists())
-    finally:
-        worker.stop()
-        thread.join(10)
-    assert not thread.is_alive()
 
 
 def test_p9_an_entry_with_impossible_times_does_not_stop_the_others(queue, client, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import pytest
 
@@ -13,9 +12,8 @@ from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.redis import RedisQueue, records
 from django_jobqueue.queues.redis.connection import Connection
-from django_jobqueue.workers.worker import Worker
 from tests.queues.hooks import HOUR, claim, claim_one, ids, job, jobs, joined, settle, wait_for
-from tests.queues.redis_scars import client, make_queue, queue
+from tests.queues.redis_scars import at_work, client, make_queue, queue
 from tests.queues.redis_store import PREFIX, key
 from tests.servers import DurableRedis
 from tests.servers.redis import find_redis62
@@ -82,20 +80,13 @@ def test_p10_a_full_server_keeps_its_workers_alive(lone_queue):
 
 
 def test_p10_flushall_under_load_costs_the_jobs_and_not_the_worker(queue, client):
-    worker = Worker(queue, ["default"])
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
+    with at_work(queue) as worker:
         queue.push(*jobs(200))
         assert wait_for(lambda: worker.counters.by_move[Move.DEAD] > 0)
         client.flushdb()
         payload = JobPayload.create(noop)
         queue.push(payload)
         assert wait_for(lambda: JobHistory.objects.filter(job_id=payload.id).exists())
-    finally:
-        worker.stop()
-        thread.join(10)
-    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
