@@ -606,10 +606,10 @@ def test_what_nobody_has_looked_at_is_late_and_what_waits_for_its_last_job_is_no
 
 def test_with_use_tz_off_times_are_local_ones(as_boss, settings):
     settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
-    row = make("digest", cron("0 8 * * *", "Europe/Berlin"))
+    row = make("digest", cron("30 8 * * *", "Europe/Berlin"))
     leave(row, ["completed", "completed"])
     html = html_of(as_boss, url(LIST))
-    assert html.count('<rect class="jq-good"') == 0  # hourly ticks are none of this rhythm's
+    assert html.count('<rect class="jq-good"') == 0  # ticks of full hours are none of this rhythm's
     leave(make(), ["completed", "failed"])
     assert re.findall(r'<rect class="jq-(good|bad)"', html_of(as_boss, url(LIST))) == ["good", "bad"]
     form = sent(expression="0 3 * * *", starts_at="2030-01-01T12:00", ends_at="2030-02-01T12:00")
