@@ -75,17 +75,20 @@ class JobBackend(BaseTaskBackend):
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         call = encoded_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
         payload = self._template(task).again(call[0])
-        return self._result(task, payload, self.queue.push(payload, fresh=True)[0], call, timezone.now())
+        return self._result(task, payload.id, self.queue.push(payload, fresh=True)[0], call, timezone.now())
 
     def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
         """One job for each call, all or none, a thousand per round trip."""
         template = self._template(task)
-        encoded = (_encoded(position, call) for position, call in enumerate(calls))
-        jobs = [(template.again(call[0]), call) for call in encoded]
-        ids, now = self.queue.push(*(payload for payload, _ in jobs), fresh=True), timezone.now()
-        return [
-            self._result(task, payload, job_id, call, now) for (payload, call), job_id in zip(jobs, ids, strict=True)
-        ]
+        encoded = [_encoded(position, call) for position, call in enumerate(calls)]
+        texts = [call[0] for call in encoded]
+        if template.unique_key is None:
+            ids = own = self.queue.push_alike(template, texts)
+        else:
+            payloads = list(map(template.again, texts))
+            ids, own = self.queue.push(*payloads, fresh=True), [payload.id for payload in payloads]
+        now = timezone.now()
+        return [self._result(task, *each, now) for each in zip(own, ids, encoded, strict=True)]
 
     def _template(self, task: Any) -> JobPayload:
         """A job of this task, without arguments. The last ones are kept: to validate a task takes longer than a push.
@@ -108,8 +111,8 @@ class JobBackend(BaseTaskBackend):
         """By the id of the task, which is kept so that it stays its own; what is in `JOBQUEUE` may change it."""
         return {}
 
-    def _result(self, task: Any, payload: JobPayload, job_id: UUID, call: Call, now: Any) -> TaskResult:
-        if job_id != payload.id:  # a live job holds its unique key: this is that job's result
+    def _result(self, task: Any, own: UUID, job_id: UUID, call: Call, now: Any) -> TaskResult:
+        if job_id is not own and job_id != own:  # a live job holds its unique key: this is that job's result
             try:
                 return self.get_result(str(job_id))
             except TaskResultDoesNotExist:  # removed in this instant

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never
 
 from django_jobqueue.exceptions import PayloadError
@@ -236,8 +236,20 @@ def _printable(value: int) -> int:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
+def _text_maker() -> Callable[[Any], str]:
+    """`_ENCODER.encode`, which makes itself a new writer for each text, in less than half of its time."""
+    make = getattr(json.encoder, "c_make_encoder", None)  # None where Python's json is all Python
+    if make is None:
+        return _ENCODER.encode
+    write = make(None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(write(value, 0))
+
+
+_text_of = _text_maker()
+
+
 def _dump(normalized: Any, max_bytes: int, root: str) -> str:
-    text = _ENCODER.encode(normalized)
+    text = _text_of(normalized)
     _check_length(text, min(max_bytes, HARD_MAX_BYTES), root)
     return text
 

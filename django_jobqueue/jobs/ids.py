@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from uuid import UUID, SafeUUID
 
+_TAIL = 0x3FFF_FFFF_FFFF_FFFF
 _lock = threading.Lock()
 _last = 0
 _random: Iterator[int] = iter(())
@@ -27,8 +28,22 @@ def uuid7() -> UUID:
         if ticks <= _last:
             ticks = _last + 1
         _last = ticks
-        tail = _next_random() & 0x3FFF_FFFF_FFFF_FFFF
-    return _made((ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0x2 << 62 | tail)
+        tail = _next_random() & _TAIL
+    return _made(_version7(ticks, tail))
+
+
+def uuid7s(count: int) -> list[UUID]:
+    """So many ids, in order, each as `uuid7` would make it; for a third of the time."""
+    global _last
+    with _lock:
+        first = max(time.time_ns() * 4096 // 1_000_000, _last + 1)
+        _last = first + count - 1
+    numbers = array("Q", os.urandom(8 * count))
+    return [_made(_version7(first + place, number & _TAIL)) for place, number in enumerate(numbers)]
+
+
+def _version7(ticks: int, tail: int) -> int:
+    return (ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0x2 << 62 | tail
 
 
 def _next_random() -> int:

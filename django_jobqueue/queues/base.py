@@ -209,6 +209,13 @@ class Queue(ABC):
         `fresh`: their ids were made for this call and nobody has them, so a store need not look whether it knows one.
         """
 
+    def push_alike(self, template: JobPayload, calls: Sequence[str]) -> list[UUID]:
+        """Store a job like `template` for each of these encoded arguments, all or none; their new ids in order.
+
+        As `push` does it, but a store may know that most of such jobs is the same.
+        """
+        return self.push(*map(template.again, calls), fresh=True)
+
     @abstractmethod
     def cancel(self, job_id: UUID) -> bool:
         """End a job that waits; it never runs. False when it is running, over, or unknown."""

@@ -12,7 +12,7 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from django_jobqueue.jobs import ids
-from django_jobqueue.jobs.ids import uuid7
+from django_jobqueue.jobs.ids import uuid7, uuid7s
 
 
 def milliseconds(job_id):
@@ -32,6 +32,15 @@ def test_made_one_after_the_other_they_only_grow():
     assert all(one < two for one, two in pairwise(made))
     assert [str(one) for one in made] == sorted(map(str, made))
     assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
+
+
+def test_many_at_once_are_like_those_made_one_by_one():
+    made = [uuid7(), *uuid7s(1_000), uuid7(), *uuid7s(2), *uuid7s(0), *uuid7s(1), uuid7()]
+    assert len(made) == 1_006
+    assert all(one < two for one, two in pairwise(made))
+    assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
+    assert abs(milliseconds(made[-1]) - time.time_ns() // 1_000_000) < 60_000
+    assert len({one.int & 0xFFFF_FFFF for one in made}) == len(made)
 
 
 def test_faster_than_the_clock_they_borrow_little_from_the_future(monkeypatch):
@@ -60,7 +69,9 @@ def test_threads_make_no_id_twice_and_each_sees_its_own_grow():
 
     def make(mine):
         start.wait()
-        mine.extend(uuid7() for _ in range(each))
+        mine.extend(uuid7() for _ in range(each // 2))
+        for _ in range(each // 20):
+            mine.extend(uuid7s(10))
 
     running = [threading.Thread(target=make, args=[mine]) for mine in made]
     for thread in running:

@@ -19,6 +19,7 @@ from tests.queues.contract import QueueContract
 from tests.queues.hooks import (
     HOUR,
     LONG_AGO,
+    NO_CALL,
     claim,
     claim_one,
     ids,
@@ -97,20 +98,21 @@ class OrmContract(QueueContract):
             transaction.set_rollback(True, using=self.database)
         assert ids(claim(queue, 9)) == [kept.id]
 
-    def test_p1_a_push_is_all_or_none(self, queue, monkeypatch):
+    @pytest.mark.parametrize("verb", ["insert_jobs", "insert_alike"])
+    def test_p1_a_push_is_all_or_none(self, queue, monkeypatch, verb):
         monkeypatch.setattr(orm_queue, "PUSH_CHUNK", 10)
         dialect = type(queue._dialect())
-        insert, calls = dialect.insert_jobs, []
+        insert, calls = getattr(dialect, verb), []
 
-        def fail_at_the_third(self, payloads, fresh):
-            calls.append(len(payloads))
+        def fail_at_the_third(self, *given):
+            calls.append(len(given[-2]))  # payloads and whether they are fresh; a template, ids and their calls
             if len(calls) == 3:
                 raise DatabaseError("the server is gone")
-            return insert(self, payloads, fresh)
+            return insert(self, *given)
 
-        monkeypatch.setattr(dialect, "insert_jobs", fail_at_the_third)
+        monkeypatch.setattr(dialect, verb, fail_at_the_third)
         with pytest.raises(EnqueueError, match="the server is gone"):
-            queue.push(*jobs(30))
+            queue.push(*jobs(30)) if verb == "insert_jobs" else queue.push_alike(job(), [NO_CALL] * 30)
         assert calls == [10, 10, 10]
         assert queue.size() == 0
 

@@ -15,6 +15,7 @@ from tests.queues.hooks import (
     FAR_AHEAD,
     HOUR,
     LONG_AGO,
+    NO_CALL,
     Hooks,
     claim,
     claim_one,
@@ -124,6 +125,38 @@ class Pushing(Hooks):
             assert (mine.due_at is None) == (theirs.due_at is None)
         waits = [] if "delay" in options or "run_after" in options else [one.id for one in (*fresh, *others)]
         assert ids(claim(queue, 10, queues=[fresh[0].queue])) == waits
+
+    @pytest.mark.parametrize("count", [0, 1, 3])
+    @pytest.mark.parametrize("options", SHAPES, ids=str)
+    def test_p1_jobs_that_differ_by_their_arguments_are_kept_like_any_other(self, queue, options, count):
+        template = job(task="shop.send", **options)
+        calls = [ARGS.replace("[]", f"[{number}]") for number in range(count)]
+        alike, other = queue.push_alike(template, calls), template.using(args=ARGS)
+        queue.push(other)
+        theirs = queue.find(other.id)
+        assert len({*alike, template.id}) == count + 1
+        for job_id, args in zip(alike, calls, strict=True):
+            mine = queue.find(job_id)
+            assert mine == theirs._replace(job_id=job_id, args=args, created_at=mine.created_at, due_at=mine.due_at)
+            assert abs(mine.created_at - theirs.created_at) < timedelta(seconds=60)
+            assert (mine.due_at is None) == (theirs.due_at is None)
+        waits = [] if template.is_delayed else [*alike, other.id]
+        assert ids(claim(queue, 10, queues=[template.queue])) == waits
+
+    def test_p1_thousands_alike_keep_their_order(self, queue):
+        before = queue.push(job())
+        alike = queue.push_alike(job(), [f'{{"args":[{number}],"kwargs":{{}}}}' for number in range(2_500)])
+        after = queue.push(job())
+        claimed = claim(queue, 3_000)
+        assert ids(claimed) == [*before, *alike, *after]
+        assert [one.args for one in claimed[1:-1]] == [
+            f'{{"args":[{number}],"kwargs":{{}}}}' for number in range(2_500)
+        ]
+
+    def test_of_jobs_alike_with_one_unique_key_there_is_one(self, queue):
+        first, *others = queue.push_alike(job(unique_key="k"), [NO_CALL] * 3)
+        assert others == [first, first]
+        assert queue.size() == 1
 
     @pytest.mark.parametrize("fate", FATES)
     def test_p1_an_id_pushed_again_changes_nothing(self, queue, fate):

@@ -19,6 +19,7 @@ from tests.queues.hooks import (
     FAR_AHEAD,
     HOUR,
     LONG_AGO,
+    NO_CALL,
     claim,
     claim_one,
     ids,
@@ -216,13 +217,20 @@ def waiter(queue, queues, answers):
     return thread
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+PUSHES = {
+    "known": lambda queue: queue.push(job()),
+    "fresh": lambda queue: queue.push(job(), fresh=True),
+    "alike": lambda queue: queue.push_alike(job(), [NO_CALL] * 2),
+}
+
+
+@pytest.mark.parametrize("push", PUSHES.values(), ids=PUSHES)
 @pytest.mark.parametrize("queues", [["default", "other"], []], ids=["named", "all"])
-def test_p10_a_push_wakes_a_waiter_at_once(queue, queues, fresh):
+def test_p10_a_push_wakes_a_waiter_at_once(queue, queues, push):
     answers = []
     thread = waiter(queue, queues, answers)
     time.sleep(0.1)
-    queue.push(job(), fresh=fresh)
+    push(queue)
     thread.join(30)
     ((woken, seconds),) = answers
     assert woken

@@ -117,6 +117,10 @@ class Dialect(Values):
         self._insert_delayed([payload for payload in kept if payload.is_delayed], now)
         return stored
 
+    def insert_alike(self, template: JobPayload, ids: Sequence[UUID], calls: Sequence[str]) -> None:
+        """Store plain jobs that differ by their new ids and their encoded arguments only."""
+        self.insert_jobs([template.again(args, job_id) for job_id, args in zip(ids, calls, strict=True)], fresh=True)
+
     def known_ids(self, ids: Iterable[UUID]) -> set[UUID]:
         """Which of these ids are live, dead, or over for good."""
         known: set[UUID] = set()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from django_jobqueue.queues.orm import arrays
 from django_jobqueue.queues.orm.crowd import Crowd, crowd_of
 from django_jobqueue.queues.orm.dialect import FINAL, MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT, Dialect
 from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
-from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS
+from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS, marks
 
 # In the statement's snapshot a known job is live, dead or over: one that ends meanwhile is still seen as live.
 
@@ -35,6 +36,19 @@ def _sane(column: str) -> str:
     """A time Python can hold: 'infinity' or a year 10000 in one row must not stop whoever reads the batch."""
     return f"(CASE WHEN {column} NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN clock_timestamp() ELSE {column} END)"
 
+
+_SHARED = (
+    "queue",
+    "task",
+    "priority",
+    "max_attempts",
+    "timeout",
+    "crash_budget",
+    "concurrency_key",
+    "times_retried",
+)
+"""What plain jobs of one task have in common."""
+_shared = attrgetter(*_SHARED)
 
 _UNKNOWN = f"""
     WHERE NOT EXISTS (SELECT 1 FROM {JOBS} j WHERE j.id = g.id)
@@ -82,6 +96,19 @@ INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
 VALUES (%s, %s, %s, {_CLOCK_NS}, 0, 0, 0)
 """
 _PUSH_ONE_AND_TELL = _PUSH_ONE + "RETURNING pg_notify(%s, queue)"
+# Fresh, plain jobs of one task: only their ids and arguments differ. Nothing is refused, given back or joined.
+_PUSH_ALIKE = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS g (id, args, ordinal)
+), job AS (
+    INSERT INTO {JOBS} (id, args, {", ".join(_SHARED)}, created_at)
+    SELECT id, args, {marks(len(_SHARED))}, clock_timestamp() FROM given
+), ready AS (
+    INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
+    SELECT id, %s, %s, (SELECT {_CLOCK_NS}) + ordinal, 0, 0, 0 FROM given
+)
+SELECT pg_notify(%s, queue) FROM unnest(%s::text[]) AS queue
+"""
 
 # statement_timestamp(): clock_timestamp() is volatile, so no index condition; every poll would read all delayed jobs.
 # Two ends: of a table without statistics the planner takes a third for what is before a moment, and would read all of
@@ -233,6 +260,14 @@ class PostgreSQLDialect(Dialect):
         given = [write(column) for write, column in zip(_PUSH_ARRAYS, columns, strict=True)]
         params = [*given, *([] if fresh else [list(FINAL)]), tell, CHANNEL]
         return {row[0] for row in self.fast_rows(_PUSH_FRESH if fresh else _PUSH, params)}
+
+    def insert_alike(self, template: JobPayload, ids: Sequence[UUID], calls: Sequence[str]) -> None:
+        if len(ids) == 1:
+            super().insert_alike(template, ids, calls)
+            return
+        varying = [arrays.uuids(ids), arrays.texts(calls)]
+        tell = self._to_announce([template.queue])
+        self.fast(_PUSH_ALIKE, [*varying, *_shared(template), template.queue, template.priority, CHANNEL, tell])
 
     def _insert_one(self, job: JobPayload, tell: Sequence[str]) -> None:
         values = _push_values(job)

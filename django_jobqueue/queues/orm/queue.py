@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from django_jobqueue import failpoints
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload
+from django_jobqueue.jobs.ids import uuid7s
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import JobHistory, WorkerProcess
@@ -52,6 +53,10 @@ _TRIES = 5
 T = TypeVar("T")
 
 
+def _pieces(values: Sequence[T]) -> list[Sequence[T]]:
+    return [values[start : start + PUSH_CHUNK] for start in range(0, len(values), PUSH_CHUNK)]
+
+
 def dialect_of(database: str) -> Dialect:
     """The statements of this database, over the calling thread's connection to it."""
     connection = connections[database]
@@ -82,17 +87,31 @@ class OrmQueue(Queue):
     def push(self, *payloads: JobPayload, fresh: bool = False) -> list[UUID]:
         if not payloads:
             return []
-        pieces = [payloads[start : start + PUSH_CHUNK] for start in range(0, len(payloads), PUSH_CHUNK)]
+        pieces = _pieces(payloads)
 
         def store_all(dialect: Dialect) -> list[UUID]:
             return [job_id for piece in pieces for job_id in store(dialect, piece, dialect.insert_jobs, fresh)]
 
+        # With a unique key some may be refused, and finding their holders is a second statement.
+        return self._push(store_all, len(pieces) == 1 and not any(payload.unique_key for payload in payloads))
+
+    def push_alike(self, template: JobPayload, calls: Sequence[str]) -> list[UUID]:
+        if not (calls and template.is_plain):
+            return super().push_alike(template, calls)
+        ids = uuid7s(len(calls))
+        pieces = list(zip(_pieces(ids), _pieces(calls), strict=True))
+
+        def store_all(dialect: Dialect) -> list[UUID]:
+            for piece in pieces:
+                dialect.insert_alike(template, *piece)
+            failpoints.hit("enqueue.before_commit")
+            return ids
+
+        return self._push(store_all, len(pieces) == 1)
+
+    def _push(self, store_all: Callable[[Dialect], list[UUID]], one_statement: bool) -> list[UUID]:
         try:
-            ids = self._move(
-                store_all,
-                # With a unique key some may be refused, and finding their holders is a second statement.
-                one_statement=len(pieces) == 1 and not any(payload.unique_key for payload in payloads),
-            )
+            ids = self._move(store_all, one_statement)
         except (DatabaseError, InterfaceError) as error:
             raise EnqueueError(f"the database {self.database!r} did not store the job: {error}") from error
         failpoints.hit("enqueue.committed")
