@@ -21,6 +21,7 @@ from django.db.models import F, Q, QuerySet
 from django_jobqueue.compat import as_django_tells_it
 from django_jobqueue.exceptions import STORE_ERRORS
 from django_jobqueue.lifecycle.errors import clean, describe
+from django_jobqueue.lifecycle.vigil import Vigil, clock
 from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.recurring import schedule_table
 from django_jobqueue.scheduling.chore_rows import sync_chores
@@ -53,7 +54,7 @@ class ChoreRunner:
         self.database = database
         self._stopping = threading.Event()
         self._hands = Hands()
-        self._queues = queues_of(database)
+        self._vigils = {queue: Vigil(queue.lease, clock()) for queue in queues_of(database)}
         self._chores = {one.name: one for one in chores_of(database)}
         self._lock = threading.Lock()
         self._running: dict[str, float] = {}
@@ -108,7 +109,7 @@ class ChoreRunner:
 
     def _do(self, chore: Chore) -> Outcome:
         try:
-            said = chore.work(Round(self.database, self._queues, chore.limit, self._stopping))
+            said = chore.work(Round(self.database, self._vigils, chore.limit, self._stopping))
         except Exception as error:
             outcome = Outcome(_in_words(error))
             if isinstance(error, STORE_ERRORS):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django_jobqueue.jobs.schedule import Schedule
+from django_jobqueue.lifecycle.vigil import Vigil
 from django_jobqueue.queues.base import Queue
 
 LIMIT = 60.0
@@ -25,9 +26,10 @@ _LONGEST_NAME = 200
 class Round:
     """What a chore is called with: the database it is for, the stores whose tables are there, and whether to go on."""
 
-    def __init__(self, database: str, queues: Sequence[Queue], limit: float, stopping: threading.Event) -> None:
+    def __init__(self, database: str, vigils: Mapping[Queue, Vigil], limit: float, stopping: threading.Event) -> None:
         self.database = database
-        self.queues = tuple(queues)
+        self.queues = tuple(vigils)
+        self.vigils = vigils
         self._ends_at = time.monotonic() + _ENDS_AT * limit
         self._stopping = stopping
 

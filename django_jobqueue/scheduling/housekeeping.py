@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 from django_jobqueue.compat import backend_of, task_backends
 from django_jobqueue.conf import conf
 from django_jobqueue.jobs.schedule import every
 from django_jobqueue.lifecycle.cleanup import BATCH, prune_dead_letters, prune_history, prune_workers
+from django_jobqueue.lifecycle.vigil import clock
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.scheduling.chores import Chore, Round, add, registered
 
 BREATH = 0.05
 """Seconds between two batches of rows that are deleted, so that others get their turn at SQLite's one lock."""
 PRUNE_LIMIT = 600.0
+_NOBODY = UUID(int=0)
 _OFTEN = every(seconds=10)
 """The same for all, so that one transaction takes their ticks."""
 
@@ -48,8 +51,27 @@ def promote(round: Round) -> str | None:
 
 
 def reclaim(round: Round) -> str | None:
-    """Take back the leases of workers that died."""
-    return _told(_each(round, lambda queue: queue.reclaim()), "taken back from workers that died")
+    """Take back the leases of workers that died.
+
+    Whether they did is asked first: after a freeze of this process, or an outage of the store, a worker that lives may
+    not have been heard yet (`lifecycle/vigil.py`). So is it when others had the last ticks of this chore, which takes
+    its time then; who has just begun takes back at once.
+    """
+    done, problem, unsure = 0, None, list(round.queues)
+    while unsure:
+        for queue in tuple(unsure):
+            try:
+                if _is_silence_death(round, queue):
+                    done += queue.reclaim()
+                    unsure.remove(queue)
+            except Exception as error:
+                problem = error
+                unsure.remove(queue)
+        if unsure and not round.goes_on(min(_step(round, queue) for queue in unsure)):
+            break
+    if problem is not None:
+        raise problem
+    return _told(done, "taken back from workers that died")
 
 
 def relay(round: Round) -> str | None:
@@ -84,6 +106,18 @@ def _each(round: Round, act: Callable[[Queue], int], again: bool = False) -> int
     if problem is not None:
         raise problem
     return done
+
+
+def _is_silence_death(round: Round, queue: Queue) -> bool:
+    queue.cancellations(_NOBODY)  # the cheapest question: an outage ends with an answer, not with a reclaim
+    vigil = round.vigils[queue]
+    vigil.answered(clock())
+    return vigil.may_tell(clock())
+
+
+def _step(round: Round, queue: Queue) -> float:
+    """Seconds until it is asked again, which must be several times in a gap."""
+    return min(1.0, round.vigils[queue].gap / 4)
 
 
 def _pruned(round: Round, delete: Callable[..., int], keep: float | timedelta | None) -> int:

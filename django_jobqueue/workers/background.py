@@ -16,6 +16,7 @@ from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobqueue.lifecycle.vigil import LONGEST_PAUSE, rhythm
 from django_jobqueue.queues.base import WorkerReport
 from django_jobqueue.workers.hygiene import close_connections
 
@@ -25,7 +26,6 @@ JOIN_SECONDS = 10.0
 logger = logging.getLogger("django_jobqueue.worker")
 
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
 NEWS_SECONDS = 0.5
 """How late the store may hear that a worker stops, is quiet or goes on."""
 
@@ -82,7 +82,7 @@ class Rhythm:
     """When to say again how a worker is: three times per lease, so that two may be lost; at once when that is news."""
 
     def __init__(self, lease: float) -> None:
-        self.pause = min(10.0, lease / 3)
+        self.pause = rhythm(lease)
         self._said: dict[Hashable, tuple[object, float]] = {}
 
     def is_due(self, whose: Hashable, news: object) -> bool:

@@ -30,6 +30,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 
 from django_jobqueue.exceptions import STORE_ERRORS
+from django_jobqueue.lifecycle.vigil import Vigil, clock
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.autoscale import Autoscaler
 from django_jobqueue.workers.background import Chore, Companion, Rhythm
@@ -42,7 +43,6 @@ from django_jobqueue.workers.orders import ASK_SECONDS, orders
 from django_jobqueue.workers.orphans import outlive
 from django_jobqueue.workers.process import is_frozen, rss_kb
 from django_jobqueue.workers.scaling import Scaling
-from django_jobqueue.workers.vigil import Vigil, clock
 
 logger = logging.getLogger("django_jobqueue.worker")
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobqueue.lifecycle.vigil import Vigil, clock
 from django_jobqueue.queues.base import Queue, WorkerIdentity, WorkerReport
 from django_jobqueue.version import __version__
 from django_jobqueue.workers.board import Seat
 from django_jobqueue.workers.tokens import admit
-from django_jobqueue.workers.vigil import Vigil, clock
 
 logger = logging.getLogger("django_jobqueue.worker")
 

@@ -9,18 +9,20 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.schedule import every
+from django_jobqueue.lifecycle.vigil import Vigil
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory, RecurringJob, WorkerProcess
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import Room, WorkerIdentity
+from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.queues.redis import outbox
 from django_jobqueue.scheduling import chores, housekeeping
 from django_jobqueue.scheduling.chore_runner import ChoreRunner
-from django_jobqueue.scheduling.chores import Chore, chore
+from django_jobqueue.scheduling.chores import Chore, Round, chore
 from django_jobqueue.scheduling.running import scheduler_thread
 from django_jobqueue.scheduling.service import SchedulerService
 from tests.lifecycle.letters import ADD, write_history, write_letter
@@ -157,6 +159,64 @@ def test_without_a_worker_what_a_dead_one_held_comes_back(database, runner):
     WorkerProcess.objects.using(database).update(expires_at=timezone.now() - DAY)
     runner(database).start(["chore:reclaim"])
     wait_until(lambda: queue.find(job_id).room is Room.READY)
+
+
+class Watched(Round):
+    """A round in which time passes while it waits. It has begun at 0, and is far away then."""
+
+    def __init__(self, *queues):
+        super().__init__("default", {queue: Vigil(queue.lease, 0.0) for queue in queues}, 60.0, threading.Event())
+        self.now = 0.0
+
+    def goes_on(self, pause=0.0):
+        self.now += pause
+        return self.now < 1_000.0
+
+
+def watched(monkeypatch, leases, is_away=()):
+    """A round for stores with these leases, and what they were asked: (number, moment) of each reclaim."""
+    queues, reclaims = [MemoryQueue(lease=lease) for lease in leases], []
+    round = Watched(*queues)
+    monkeypatch.setattr(housekeeping, "clock", lambda: round.now)
+
+    def asks(worker):
+        raise OperationalError("away")
+
+    for number, queue in enumerate(queues):
+        monkeypatch.setattr(queue, "reclaim", lambda number=number: reclaims.append((number, round.now)) or 1)
+        if number in is_away:
+            monkeypatch.setattr(queue, "cancellations", asks)
+    return round, reclaims
+
+
+def test_who_was_out_of_touch_hears_the_living_before_it_takes_back_what_they_hold(monkeypatch):
+    round, reclaims = watched(monkeypatch, [30.0, 3.0])
+    assert housekeeping.reclaim(round) == "2 taken back from workers that died"
+    assert reclaims == [(0, 0.0), (1, 0.0)]  # who has just begun takes at once what was left before
+    round.now = 100.0
+    housekeeping.reclaim(round)
+    (_, first), (_, second) = reclaims[2:]
+    assert 103.0 <= first <= 104.0  # of the short lease: a rhythm of a second, and a pause of two
+    assert 112.0 <= second <= 113.0
+    round.now += 10.0  # its next tick
+    housekeeping.reclaim(round)
+    assert [moment - round.now for number, moment in reclaims[4:] if number == 0] == [pytest.approx(0.0, abs=3.5)]
+
+
+def test_a_store_that_is_away_is_not_waited_for_and_keeps_nobody_from_reclaiming(monkeypatch):
+    round, reclaims = watched(monkeypatch, [30.0, 30.0], is_away=[0])
+    round.now = 100.0
+    with pytest.raises(OperationalError, match="away"):
+        housekeeping.reclaim(round)
+    assert [number for number, _ in reclaims] == [1]
+    assert round.now < 114.0
+
+
+def test_a_round_that_ends_before_all_were_heard_takes_nothing_back(monkeypatch):
+    round, reclaims = watched(monkeypatch, [30.0])
+    round.now = 990.0
+    assert housekeeping.reclaim(round) is None
+    assert reclaims == []
 
 
 @pytest.mark.redis

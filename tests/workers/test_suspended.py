@@ -12,18 +12,20 @@ import time
 
 import pytest
 
+from django_jobqueue.lifecycle.vigil import Vigil, clock
+from django_jobqueue.models import RecurringJob
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import membership
 from django_jobqueue.workers.background import Rhythm
 from django_jobqueue.workers.board import Board, Seat
 from django_jobqueue.workers.membership import SeatedMembership
-from django_jobqueue.workers.vigil import Vigil, clock
 from django_jobqueue.workers.worker import Limits, Worker
 from tests import proc
 from tests.crash import tasks
 from tests.crash.cases import ALL
-from tests.crash.fixtures import MOST, POSTGRES
+from tests.crash.fixtures import MOST, POSTGRES, SQLITE
 from tests.crash.processes import terminate
+from tests.queues.hooks import LONG_AGO
 from tests.waiting import wait_until
 
 LEASE = 2.5
@@ -78,7 +80,7 @@ def send(groups, number, state):
     wait_until(lambda: all((proc.state(pid) == "T") == (state == "T") for pid in pids), f"all are in {state}")
 
 
-def suspend(stage, *groups):
+def suspend(stage, *groups, meanwhile=lambda: None):
     """All processes of these commands at once, as when the machine is suspended, for longer than a lease. None in the
     middle of a reclaim, which would go on with it as soon as it wakes: that is one moment in a few hundred.
     """
@@ -91,6 +93,7 @@ def suspend(stage, *groups):
 
     wait_until(is_apart, "nobody reclaims")
     over = time.monotonic() + 1.5 * LEASE
+    meanwhile()
     wait_until(lambda: time.monotonic() > over)
     send(groups, signal.SIGCONT, "S")
 
@@ -136,6 +139,30 @@ def test_a_worker_that_was_suspended_does_not_take_the_jobs_of_its_neighbours(cr
     gate.touch()
     wait_until(stage.is_settled)
     said = {name: terminate(process) for name, process in (("at work", worker), ("idle", idle))}
+    assert [code for code, *_ in said.values()] == [0, 0], said
+    assert stage.outcomes() == {"completed": 1}, said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("alias", MOST if ALL else [SQLITE])
+def test_a_scheduler_that_was_suspended_does_not_take_the_jobs_of_workers(crew, alias):
+    """Its chore is due at the moment it wakes up."""
+    stage, worker = crew("--no-scheduler", lease=LEASE, processes=0, settings=LATE)
+    gate = stage.directory / "gate"
+    stage.push(tasks.gated, "slow", str(gate))
+    stage.wait_for("start")
+    scheduler = stage.start("django", "scheduler_run", "--backend", alias, new_session=True, **late_of(stage))
+    chore = RecurringJob.objects.using(stage.database).filter(name="chore:reclaim")
+    wait_until(chore.exists, "the scheduler is at work")
+    chore.update(due_at=None)  # until all sleep
+    suspend(stage, worker, scheduler, meanwhile=lambda: chore.update(due_at=LONG_AGO, next_run_at=LONG_AGO))
+    over = time.monotonic() + Vigil(LEASE, 0.0).hearing + 1.0
+    wait_until(lambda: time.monotonic() > over)
+    assert chore.get().last_run_at is not None
+    gate.touch()
+    wait_until(stage.is_settled)
+    said = {name: terminate(process) for name, process in (("at work", worker), ("scheduler", scheduler))}
     assert [code for code, *_ in said.values()] == [0, 0], said
     assert stage.outcomes() == {"completed": 1}, said
 

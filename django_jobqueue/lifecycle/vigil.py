@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import time
 
-from django_jobqueue.workers.background import LONGEST_PAUSE, Rhythm
+LONGEST_PAUSE = 2.0
+"""Seconds after a heartbeat that failed, at most: then the next attempt."""
+
+
+def rhythm(lease: float) -> float:
+    """Seconds between two heartbeats of a worker: three per lease, so that two may be lost."""
+    return min(10.0, lease / 3)
 
 
 def clock() -> float:
@@ -27,10 +33,9 @@ class Vigil:
 
     def __init__(self, lease: float, now: float) -> None:
         """A start counts as if the store had answered: what was left by those before is taken back at once."""
-        rhythm = Rhythm(lease).pause
-        self.gap = lease - rhythm
+        self.gap = lease - rhythm(lease)
         """Seconds without an answer in which nobody else can have lost a lease: each had as much left."""
-        self.hearing = rhythm + LONGEST_PAUSE
+        self.hearing = rhythm(lease) + LONGEST_PAUSE
         """Seconds in which each one living is heard: its rhythm, and the pause after an attempt that failed."""
         self._answered_at = now
         self._trusted_from = now
