@@ -194,6 +194,8 @@ class Queue(ABC):
     """Whether a settlement belongs to the transaction that is open in `database`, and is undone with it."""
     reports_apart: bool = False
     """Whether what operators see of a worker is stored elsewhere than its lease, and may take longer: see `report`."""
+    hears_every_push: bool = False
+    """Whether `wait` hears of each job that comes into an empty line: who has just worked need not look again."""
     store: str = ""
     """What the tables call this store: empty for jobs that live in `database`, else `alias`."""
 

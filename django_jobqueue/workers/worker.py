@@ -296,7 +296,7 @@ class Worker:
 
     def _wait(self) -> None:
         try:
-            awake = time.monotonic() - self._last_work < AWAKE_SECONDS
+            awake = not self.queue.hears_every_push and time.monotonic() - self._last_work < AWAKE_SECONDS
             self.queue.wait(self.queues, LOOK_AGAIN_SECONDS if awake else conf().POLL_INTERVAL)
         except (DatabaseError, InterfaceError) as error:
             self._sit_out(error, OUTAGE_FIRST_PAUSE)

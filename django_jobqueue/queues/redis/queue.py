@@ -42,6 +42,7 @@ from django_jobqueue.queues.redis import packed, records, values
 from django_jobqueue.queues.redis.connection import Connection
 from django_jobqueue.queues.redis.entries import Entry
 from django_jobqueue.queues.redis.inspecting import RedisInspector
+from django_jobqueue.queues.redis.looks import Looks
 from django_jobqueue.queues.redis.outbox import Outbox
 from django_jobqueue.queues.redis.recorder import Recorder
 from django_jobqueue.queues.redis.register import Register
@@ -67,6 +68,7 @@ class RedisQueue(Queue):
 
     answers_while_we_work = True
     reports_apart = True
+    hears_every_push = True
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class RedisQueue(Queue):
         self._register = Register(database, alias, lease)
         self._outbox = Outbox(self, on_commit)
         self._waiter = Waiter(connection, self._scripts.channel, Bell())
+        self._looks = Looks(self._scripts)
         self._turn = 0
 
     # -- producers ---------------------------------------------------------------------------------------------------
@@ -262,12 +265,17 @@ class RedisQueue(Queue):
             return Exchange([], [])
         if limit > 0 and not queues:
             self._turn += 1
-        words = packed.pack_settlements(settlements, self._unrecorded.kept)
         call = token_bytes(8)
-        is_member, _, all_holders, all_stopped, all_traits, *pieces = self._scripts.run(
+        if not settlements and (few := self._looks.claim_few(queues, limit, worker, call)) is not None:
+            failpoints.hit("claim.committed")
+            return Exchange([], few)
+        words = packed.pack_settlements(settlements, self._unrecorded.kept)
+        is_member, due, all_holders, all_stopped, all_traits, *pieces = self._scripts.run(
             "exchange", worker.bytes, limit, self._unrecorded.level, self._turn, call, len(queues), *queues, *words
         )
         failpoints.hit("settle.committed" if settlements else "claim.committed")
+        if limit > 0:
+            self._looks.heard(due)
         holders = packed.unpack_holders(all_holders, len(settlements))
         stopped = packed.unpack_stopped(all_stopped)
         self._unrecorded.record(_as_settled(settlements, stopped), holders)
@@ -314,8 +322,7 @@ class RedisQueue(Queue):
         return values.cancellations(flat)
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
-        due = self._scripts.run("next_due")
-        rest = int(due) / 1e6 if due else timeout
+        rest = self._looks.until_due(timeout)
         return self._waiter.wait(queues, min(timeout, rest)) or rest < timeout
 
     def bring_in(self) -> None:

@@ -19,7 +19,9 @@ KEYS = (
     *("done", "older", "results", "older_results", "calls", "meta"),
 )
 STORING = ("push", "push_one")
-"""These need memory. They look only at the keys they write, and leave it to `types` to say which is wrong."""
+"""These need memory."""
+CHECKING_LITTLE = (*STORING, "claim_few")
+"""These look only at the keys they write, and leave it to `types` to say which is wrong."""
 READING = (
     *("find", "finished", "knows", "leases", "next_due", "peek", "queue_names", "stats", "types", "unrecorded"),
     *("ready_of", "statuses", "inspect", "inspect_rest", "inspect_sums", "inspect_workers"),
@@ -72,7 +74,7 @@ class Scripts:
         try:
             return self._run(name, arguments)
         except REDIS_ERRORS as error:
-            if name in STORING and "WRONGTYPE" in str(error):
+            if name in CHECKING_LITTLE and "WRONGTYPE" in str(error):
                 self.run("types")  # which says where
             raise self.connection.translate(error) from error
 
