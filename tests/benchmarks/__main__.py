@@ -40,7 +40,7 @@ SERVERS = {"postgres": Postgres, "mariadb": MariaDB, "redis": RedisServer}
 STORES = ("sqlite", *SERVERS)
 Todo = tuple[dict[str, Any], Bench, Measure]
 """Where the figures of the store go, the store, and what is measured on it."""
-AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "waiting", "sized", "pinned")
+AMOUNTS = ("jobs", "single", "spaced", "idle", "past", "delayed", "blocked", "waiting", "sized", "pinned")
 QUICK = Scale(
     rounds=1,
     jobs=10_000,
@@ -49,6 +49,7 @@ QUICK = Scale(
     idle=12,
     past=50_000,
     delayed=20_000,
+    blocked=20_000,
     waiting=50_000,
     sized=20_000,
     pinned=5,
@@ -61,6 +62,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help=f"Jobs of one drain (default: {Scale().jobs:,}).")
     parser.add_argument("--past", type=int, help=f"Old rows of one drain (default: {Scale().past:,}).")
     parser.add_argument("--delayed", type=int, help=f"Delayed jobs beside another (default: {Scale().delayed:,}).")
+    parser.add_argument("--blocked", type=int, help=f"Blocked jobs beside another (default: {Scale().blocked:,}).")
     parser.add_argument("--waiting", type=int, help=f"Jobs of a long line (default: {Scale().waiting:,}).")
     parser.add_argument("--pinned", type=int, help=f"Seconds beside an old snapshot (default: {Scale().pinned}).")
     parser.add_argument("--stores", type=among(STORES), default=",".join(STORES))
@@ -82,7 +84,7 @@ def options() -> argparse.Namespace:
 
 def scale_of(given: argparse.Namespace) -> Scale:
     scale = QUICK if given.quick else Scale()
-    asked = ("rounds", "jobs", "past", "delayed", "waiting", "pinned")
+    asked = ("rounds", "jobs", "past", "delayed", "blocked", "waiting", "pinned")
     amounts = {name: getattr(given, name) or getattr(scale, name) for name in asked}
     return replace(
         scale,

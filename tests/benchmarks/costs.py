@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from tests.benchmarks import clocks
 from tests.benchmarks.measures import Bench, Figures, Measure, directory, drained, is_ours, records
 from tests.benchmarks.systems import System
 from tests.benchmarks.systems.base import Setup
@@ -30,18 +29,13 @@ def measures(bench: Bench) -> Iterator[Measure]:
 def measure(bench: Bench, system: System, setup: Setup) -> Figures:
     jobs = bench.scale.drained_by(system)
     with bench.place(system, bench.filled(system), setup) as place, directory() as record:
-        before = servers(bench)
+        before = bench.servers()
         bench.run_all(place, place.workers(setup, record=record))
-        server = (servers(bench) - before) / jobs * 1e6
+        server = (bench.servers() - before) / jobs * 1e6
         worker = drained(records(record), jobs)["cpu_us"]
     with bench.place(system, bench.filled(system), setup) as place:
         alone = json.loads(place.start("layers", **dict(setup.environment)).output())
     return shares(server, worker, alone["client_us"], alone["call_us"])
-
-
-def servers(bench: Bench) -> float:
-    """Seconds of all servers that are there: the record of jobs on Redis may be on another one."""
-    return sum(clocks.of_family(store.pid) for store in bench.stores.values() if store.pid)
 
 
 def shares(server: float, worker: float, client: float, call: float) -> Figures:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.benchmarks import trace
+from tests.benchmarks.crowds import CROWDS
 from tests.benchmarks.measures import Bench, Figures, directory, is_ours
 from tests.benchmarks.processes import Failed, Place
 from tests.benchmarks.stores import Postgres
@@ -59,7 +60,8 @@ def of_one(bench: Bench, system: System, wal: Postgres | None) -> Iterator[tuple
         if setup.workers == 1 or len(system.setups) == 1:
             yield from run(f"drain, {setup.title}", bench.filled(system), drained, drain(bench, setup), number)
     if is_ours(system) and wal:
-        yield from run("drain, old rows", bench.past(system), drained, drain(bench, system.setups[0]))
+        for kind, words in CROWDS.items():
+            yield from run(f"drain, {words}", bench.crowded(system, kind), drained, drain(bench, system.setups[0]))
 
 
 def drain(bench: Bench, setup: Setup) -> Work:

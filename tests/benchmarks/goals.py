@@ -17,7 +17,12 @@ Whats = dict[str, dict[str, list[float]]]
 Stores = dict[str, Any]
 """store -> what the JSON file holds of it."""
 DJANGO_PEERS = ("django-tasks-db", "django-ox", "dj-queue", "django-q2")
-CROWDED = {"drain, old rows": 0.95, "drain, delayed jobs": 0.95, "drain, long line": 1 / 1.3}
+CROWDED = {
+    "drain, old rows": 0.95,
+    "drain, delayed jobs": 0.95,
+    "drain, blocked jobs": 0.95,
+    "drain, long line": 1 / 1.3,
+}
 """With much else in the store, and how much of the speed without it must be left."""
 NOT_QUEUES = ("ours", "raw")
 """Whom nobody is compared with: us and the bare loops."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from statistics import median
 
+from tests.benchmarks.crowds import LONG
 from tests.benchmarks.measures import Bench, Figures, Measure, Scale, is_ours
 from tests.benchmarks.systems import System
 
@@ -29,7 +30,7 @@ def measure(bench: Bench, system: System) -> Figures:
     short, long = [], []
     for _ in range(TURNS if bench.scale.jobs >= Scale().jobs else 1):
         short.append(claims(bench, system, bench.empty(system), SHORT))
-        long.append(claims(bench, system, bench.long(system), 0))
+        long.append(claims(bench, system, bench.crowded(system, LONG), 0))
     return compared(short, long)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import memory
+from tests.benchmarks import clocks, memory
+from tests.benchmarks.crowds import BY_API, CROWDS, LONG
 from tests.benchmarks.processes import TIMEOUT, Failed, Place, Running, alive
 from tests.benchmarks.stores import Database, Store
 from tests.benchmarks.stores_redis import RedisServer
@@ -36,6 +37,7 @@ class Scale:
     idle: int = 40
     past: int = 500_000
     delayed: int = 100_000
+    blocked: int = 50_000
     waiting: int = 200_000
     sized: int = 100_000
     pinned: int = 20
@@ -73,14 +75,8 @@ class Bench:
     def filled(self, system: System) -> str:
         return f"bench_{system.filled_by or safe(system)}_filled"
 
-    def past(self, system: System) -> str:
-        return f"bench_{safe(system)}_past"
-
-    def delayed(self, system: System) -> str:
-        return f"bench_{safe(system)}_delayed"
-
-    def long(self, system: System) -> str:
-        return f"bench_{safe(system)}_long"
+    def crowded(self, system: System, kind: str) -> str:
+        return f"bench_{safe(system)}_{kind}"
 
     def prepare(self) -> None:
         """Make and fill the stores that are copied later."""
@@ -111,17 +107,22 @@ class Bench:
         self.store.tidy(self.filled(system))
 
     def _crowd(self, system: System) -> None:
-        """The same jobs where much else is: jobs for tomorrow, a long line behind them, and those of the past."""
-        much = (("delayed", self.delayed(system), self.scale.delayed), ("many", self.long(system), self.scale.waiting))
-        for how, name, count in much:
+        """The same jobs where much else is: those of the past, of tomorrow, blocked ones, a long line behind them."""
+        for kind in [one for one in (*CROWDS, LONG) if self._is_wanted(one)]:
+            name, count = self.crowded(system, kind), getattr(self.scale, kind)
             address = self.store.copy(self.filled(system), name)
-            with self._companion(system, system.setups[0]) as database:
-                Place(system, address, database).produce(how, count)
+            if isinstance(self.store, Database) and kind in CROWDS:
+                self.store.crowd(name, kind, count)
+            else:
+                with self._companion(system, system.setups[0]) as database:
+                    Place(system, address, database).produce(BY_API[kind], count)
             self.store.tidy(name)
-        if isinstance(self.store, Database):
-            self.store.copy(self.filled(system), self.past(system))
-            self.store.run(self.past(system), self.store.past_jobs(self.scale.past))
-            self.store.tidy(self.past(system))
+
+    def _is_wanted(self, kind: str) -> bool:
+        """To fill a store for what is not measured may take minutes."""
+        titles = [f"drain, {CROWDS[kind]}"] if kind in CROWDS else ["drain, long line", "claim, long line"]
+        is_here = isinstance(self.store, Database) or kind in BY_API
+        return is_here and any(title.startswith(self.scale.what) for title in titles)
 
     def _beside(self, system: System) -> str:
         return f"bench_{safe(system)}_beside_{self.store.name}"
@@ -169,11 +170,11 @@ class Bench:
             yield self._measure(system, f"drain, {setup.title}", self.drain, setup, self.filled(system))
         if is_ours(system):
             one = system.setups[0]
-            yield self._measure(system, "drain, delayed jobs", self.drain, one, self.delayed(system))
+            for kind, words in CROWDS.items():
+                if isinstance(self.store, Database) or kind in BY_API:
+                    yield self._measure(system, f"drain, {words}", self.drain, one, self.crowded(system, kind))
             first = replace(one, options=("--processes", "0", "--max-jobs", str(self.scale.drained_by(system))))
-            yield self._measure(system, "drain, long line", self.drain, first, self.long(system))
-            if isinstance(self.store, Database):
-                yield self._measure(system, "drain, old rows", self.drain, one, self.past(system))
+            yield self._measure(system, "drain, long line", self.drain, first, self.crowded(system, LONG))
 
     def _measure(self, system: System, what: str, function: Callable[..., Figures], *arguments: Any) -> Measure:
         return Measure(system.name, what, lambda: function(system, *arguments))
@@ -182,13 +183,21 @@ class Bench:
         jobs = self.scale.drained_by(system)
         with self.place(system, source, setup) as place, directory() as record:
             before = self.recorded(place)
+            spent, pages = self.servers(), self.store.pages(place.address)
             self.run_all(place, place.workers(setup, record=record))
             figures = drained(records(record), jobs)
+            if is_ours(system):
+                figures |= {"server_us": (self.servers() - spent) / jobs * 1e6}
+                figures |= {"pages": (self.store.pages(place.address) - pages) / jobs}
             if system.done and (found := self.recorded(place) - before) != jobs:
                 raise Failed(f"{system}: {found} jobs are recorded as done, not {jobs}")
         if system.ends_by_itself:
             return figures
         return figures | {"per_second": figures["starts_per_second"]}
+
+    def servers(self) -> float:
+        """Seconds of all servers that are there: the record of jobs on Redis may be on another one."""
+        return sum(clocks.of_family(store.pid) for store in self.stores.values() if store.pid)
 
     def run_all(self, place: Place, crew: list[Running]) -> None:
         if place.system.ends_by_itself:
@@ -293,6 +302,7 @@ def drained(found: list[dict[str, Any]], jobs: int) -> Figures:
         "per_second": counted / (ended - begun) * 1e9,
         "starts_per_second": (counted - 1) / max(1, starts[-1] - begun) * 1e9,
         "cpu_us": sum(one["cpu_s"] for one in found if one["started"]) / jobs * 1e6,
+        "written": sum(one["written"] for one in found if one["started"]) / jobs,
     }
 
 

@@ -32,7 +32,8 @@ def figures(results: dict[str, Any]) -> str:
     amounts = (
         f"Drained: {scale['jobs']:,} jobs ({', '.join(f'{name} {share:.0%}' for name, share in shares)} of them). "
         f"Enqueued one by one: {scale['single']:,}. Latency: {scale['spaced']} jobs, {scale['idle']} asleep. "
-        f"Old rows: {scale['past']:,}. Delayed: {scale['delayed']:,}. A long line: {scale['waiting']:,}. "
+        f"Old rows: {scale['past']:,}. Delayed: {scale['delayed']:,}. "
+        f"Blocked: {scale.get('blocked', 0):,}. A long line: {scale['waiting']:,}. "
         f"Waiting on Redis: {scale['sized']:,}."
     )
     picture = f"![Jobs per second of each system, by store]({CHART.name})"

@@ -20,6 +20,7 @@ def report(results: dict[str, Any]) -> str:
             f"Durability: {store['durability']}.",
             promises(store),
             speeds(store),
+            growth(store),
             costs(store),
         ]
         parts += [latencies(store), ideals(store), scaling(store), crowds(store), claims(store)]
@@ -73,6 +74,20 @@ def speeds(store: dict[str, Any]) -> str:
         for system, what, figures in having(store, "per_second")
     ]
     return table(("system", "what", "jobs/s", "CPU of the processes that run jobs, µs/job"), rows)
+
+
+def growth(store: dict[str, Any]) -> str:
+    """Of our drains, what is counted: the same on a busy machine. Zero where nothing can be."""
+    parts = ("server_us", "cpu_us", "pages", "written")
+    rows = [(what, *(spread(figures[part]) for part in parts)) for _, what, figures in having(store, "pages")]
+    head = (
+        "ours, per job",
+        "CPU of the server, µs",
+        "of the worker",
+        "pages the server looked at",
+        "bytes written",
+    )
+    return table(head, rows)
 
 
 def latencies(store: dict[str, Any]) -> str:

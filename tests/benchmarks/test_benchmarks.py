@@ -47,17 +47,18 @@ def of(store: str, rounds: Rounds) -> dict[str, Verdict]:
 
 
 def test_a_drain_is_timed_from_when_all_workers_are_at_work() -> None:
-    first = {"started": [0, 1_000_000_000, 2_000_000_000], "ended": 3_000_000_000, "cpu_s": 0.1}
-    second = {"started": [1_000_000_000, 2_000_000_000], "ended": 2_500_000_000, "cpu_s": 0.1}
+    first = {"started": [0, 1_000_000_000, 2_000_000_000], "ended": 3_000_000_000, "cpu_s": 0.1, "written": 50}
+    second = {"started": [1_000_000_000, 2_000_000_000], "ended": 2_500_000_000, "cpu_s": 0.1, "written": 50}
 
     figures = drained([first, second], 5)
 
     assert figures["per_second"] == pytest.approx(4 / 2)  # the first start does not count: one worker was alone
+    assert (figures["cpu_us"], figures["written"]) == (pytest.approx(0.2 / 5 * 1e6), 20)
 
 
 def test_a_drain_that_lost_a_job_is_no_result() -> None:
     with pytest.raises(Failed, match="1 jobs ran, not 2"):
-        drained([{"started": [1], "ended": 2, "cpu_s": 0.0}], 2)
+        drained([{"started": [1], "ended": 2, "cpu_s": 0.0, "written": 0}], 2)
 
 
 def test_a_measurement_that_fails_costs_only_itself() -> None:
@@ -274,7 +275,7 @@ def words(svg: str) -> Iterator[str]:
 
 def run_small(store: str, file, *what: str) -> dict:
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--jobs", "60", "--past", "60"]
-    command += ["--delayed", "60", "--waiting", "1200", "--pinned", "1"]
+    command += ["--delayed", "60", "--blocked", "60", "--waiting", "1200", "--pinned", "1"]
     chosen = ["--stores", store, "--systems", "ours,raw", "--json", file, "--what", *what]
     subprocess.run([*command, *chosen], cwd=ROOT, check=True, timeout=150)
     return json.loads(file.read_text())["stores"][store]
@@ -282,8 +283,8 @@ def run_small(store: str, file, *what: str) -> dict:
 
 @pytest.mark.slow
 def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
-    what = ("drain, 2 processes", "drain, 1 connection", "drain, old rows", "latency, half load", "memory")
-    what += ("where", "scaling, jobs of 1 ms", "claim")
+    what = ("drain, 2 processes", "drain, 1 connection", "drain, old rows", "drain, blocked", "latency, half load")
+    what += ("memory", "where", "scaling, jobs of 1 ms", "claim")
 
     rounds = run_small("sqlite", tmp_path / "results.json", *what)["rounds"]
 
@@ -297,7 +298,9 @@ def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
     assert min(cpu["client_us"][0], cpu["call_us"][0]) > 0
     assert 0 < cpu["total_us"][0] < 1e6
     assert grown["times"][0] == pytest.approx(grown["two"][0] / grown["one"][0])
-    assert rounds["ours"].keys() == {"drain, 2 processes", "drain, old rows", "latency, half load", "memory of a child"}
+    drains = {"drain, 2 processes", "drain, old rows", "drain, blocked jobs"}
+    assert rounds["ours"].keys() == drains | {"latency, half load", "memory of a child"}
+    assert all(rounds["ours"][what]["written"][0] > 1_000 for what in drains)
     assert rounds["raw"]["drain, 1 connection"]["per_second"][0] > 0
     assert rounds["ours"]["latency, half load"]["pss_mb"][0] > 10
 
@@ -305,9 +308,10 @@ def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_a_small_run_measures_on_postgres(tmp_path) -> None:
-    rounds = run_small("postgres", tmp_path / "results.json", "a snapshot")["rounds"]["ours"]
+    rounds = run_small("postgres", tmp_path / "results.json", "a snapshot", "drain, blocked")["rounds"]["ours"]
 
     assert rounds[PINNED]["dead"][0] > 0
+    assert rounds["drain, blocked jobs"]["pages"][0] > 1
     assert rounds[PINNED]["worst"][0] >= rounds[PINNED]["backlog"][0] >= 0
 
 
