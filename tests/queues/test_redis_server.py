@@ -114,7 +114,7 @@ def test_a_push_is_cut_by_size_too(queue, monkeypatch):
     run, calls = queue._scripts.run, []
     monkeypatch.setattr(queue._scripts, "run", lambda name, *rest: calls.append(name) or run(name, *rest))
     monkeypatch.setattr("django_jobqueue.queues.redis.records.COMPRESS_FROM", 10**9)
-    monkeypatch.setattr("django_jobqueue.queues.redis.queue.PUSH_BYTES", 450_000)
+    monkeypatch.setattr("django_jobqueue.queues.redis.pushing.PUSH_BYTES", 450_000)
     assert queue.push(*large) == [one.id for one in large]
     assert calls == ["push", "push"]
     assert ids(claim(queue, 3)) == [one.id for one in large]

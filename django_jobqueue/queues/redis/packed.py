@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -14,13 +14,23 @@ from django_jobqueue.jobs.ids import uuid_of
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
-from django_jobqueue.queues.redis.records import EPOCH, NO_TRAITS, moment, own_of, pack_record, unpack_record
+from django_jobqueue.queues.redis.records import (
+    EPOCH,
+    NO_TRAITS,
+    moment,
+    more_of,
+    own_of,
+    pack_own,
+    pack_record,
+    unpack_record,
+)
 
 MICROSECOND = timedelta(microseconds=1)
 PIECE_BYTES = 1024 * 1024
 
 _ASKS = Struct(">I16scdI")
 _PLAIN = Struct(">16sb")
+_COUNT = Struct(">bI")
 _STATE = Struct(">cddbHHcId16s")
 _SETTLES = Struct(">I16sIdcd")
 _WORDS = Struct(">QQIHIHIIH")
@@ -105,6 +115,18 @@ def pack_push(job: JobPayload) -> bytes:
 def pack_plain(job: JobPayload) -> bytes:
     """What `push_one.lua` is told of a job beside its traits."""
     return _PLAIN.pack(job.id.bytes, job.priority) + own_of(job)
+
+
+def pack_count(template: JobPayload, count: int) -> bytes:
+    """What `push_alike.lua` is told before so many jobs."""
+    return _COUNT.pack(template.priority, count)
+
+
+def pack_alike(template: JobPayload, ids: Iterable[UUID], calls: Iterable[str]) -> list[bytes]:
+    """What `push_alike.lua` is told of each job."""
+    more, size = more_of(template), _INDEX.pack
+    owns = [pack_own(args, more) for args in calls]
+    return [job_id.int.to_bytes(16, "big") + size(len(own)) + own for job_id, own in zip(ids, owns, strict=True)]
 
 
 def unpack_ids(data: bytes) -> list[UUID]:

@@ -19,6 +19,7 @@ from django.db.models import Count
 from django_jobqueue import failpoints
 from django_jobqueue.conf import DEFAULT_PREFIX, conf
 from django_jobqueue.exceptions import EnqueueError, InvalidPayload, JobQueueError
+from django_jobqueue.jobs.ids import uuid7s
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.jobs.status import JobStatus
 from django_jobqueue.models import DeadLetterJob, DelayedJob
@@ -44,16 +45,13 @@ from django_jobqueue.queues.redis.entries import Entry
 from django_jobqueue.queues.redis.inspecting import RedisInspector
 from django_jobqueue.queues.redis.looks import Looks
 from django_jobqueue.queues.redis.outbox import Outbox
+from django_jobqueue.queues.redis.pushing import Pusher
 from django_jobqueue.queues.redis.recorder import Recorder
 from django_jobqueue.queues.redis.register import Register
 from django_jobqueue.queues.redis.scripts import Scripts
 from django_jobqueue.queues.redis.unrecorded import Unrecorded
 from django_jobqueue.queues.redis.waiting import Waiter
 
-PUSH_JOBS, PUSH_BYTES = 1_000, 8_000_000
-"""What one script stores at most. A push of more is several, and not all or none."""
-FIRST_OF_ITS_KIND = 2
-"""What `push_one.lua` says of a job whose traits have no number yet."""
 LOOK_JOBS = 5_000
 """About so many jobs one script looks at, which others wait for."""
 LEFT_BEHIND_SECONDS = 2.0
@@ -91,6 +89,7 @@ class RedisQueue(Queue):
         self._outbox = Outbox(self, on_commit)
         self._waiter = Waiter(connection, self._scripts.channel, Bell())
         self._looks = Looks(self._scripts)
+        self._pusher = Pusher(self._scripts)
         self._turn = 0
 
     # -- producers ---------------------------------------------------------------------------------------------------
@@ -100,30 +99,28 @@ class RedisQueue(Queue):
             return []
         return self._outbox.put(payloads) if self._outbox.takes_over() else self.deliver(payloads)
 
+    def push_alike(self, template: JobPayload, calls: Sequence[str]) -> list[UUID]:
+        if not (calls and template.is_plain) or self._outbox.takes_over():
+            return super().push_alike(template, calls)
+        ids = uuid7s(len(calls))
+        with self._storing():
+            self._pusher.push_alike(template, ids, calls)
+        return ids
+
     def deliver(self, payloads: Sequence[JobPayload]) -> list[UUID]:
         """Push into Redis now, whatever transaction is open. Raises `EnqueueError`, `QueueFull` when memory is."""
+        with self._storing():
+            return self._pusher.push(payloads)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
         try:
-            if len(payloads) == 1 and payloads[0].is_plain and self._push_plain(payloads[0]):
-                ids = [payloads[0].id]
-            else:
-                ids = self._push(payloads)
+            yield
         except EnqueueError:
             raise
         except JobQueueError as error:
             raise EnqueueError(f"the queue {self.alias!r} did not store the job: {error}") from error
         failpoints.hit("enqueue.committed")
-        return ids
-
-    def _push_plain(self, job: JobPayload) -> bool:
-        """The short way. False: the first of its kind has to go the long one."""
-        traits = records.traits_of(job)
-        return bool(self._scripts.run("push_one", packed.pack_plain(job), traits) != FIRST_OF_ITS_KIND)
-
-    def _push(self, payloads: Sequence[JobPayload]) -> list[UUID]:
-        ids: list[UUID] = []
-        for piece in _pieces([packed.pack_push(job) for job in payloads]):
-            ids += packed.unpack_ids(self._scripts.run("push", b"".join(piece)))
-        return ids
 
     def cancel(self, job_id: UUID) -> bool:
         # A job moves from the outbox to Redis: one that is in neither at first is in the second by now.
@@ -359,15 +356,3 @@ def _as_settled(settlements: Sequence[Settlement], stopped: Sequence[int]) -> Se
 
 def _which(queue: str | None) -> tuple[str, str]:
     return ("0", "") if queue is None else ("1", queue)
-
-
-def _pieces(jobs: Sequence[bytes]) -> Iterator[list[bytes]]:
-    piece: list[bytes] = []
-    size = 0
-    for job in jobs:
-        if piece and (len(piece) == PUSH_JOBS or size + len(job) > PUSH_BYTES):
-            yield piece
-            piece, size = [], 0
-        piece.append(job)
-        size += len(job)
-    yield piece

@@ -33,6 +33,7 @@ _MORE = Struct(">HH")
 _VERSION = 1
 NO_TRAITS: Mapping[int, bytes] = {}
 _ZLIB, _POSITIONAL, _HAS_MORE = 1, 2, 4
+_FLAGS = [bytes((flags,)) for flags in range(2 * _HAS_MORE)]
 _UNREADABLE = (StructError, LookupError, UnicodeDecodeError, ValueError, zlib.error)
 
 
@@ -94,7 +95,20 @@ def traits_of(job: JobPayload) -> bytes:
 
 def own_of(job: JobPayload) -> bytes:
     """What a record ends with: what is not in its head, and not among its traits."""
-    args, flags, size = job.args, 0, b""
+    return pack_own(job.args, more_of(job))
+
+
+def more_of(job: JobPayload) -> bytes:
+    """What few jobs have; empty for the others."""
+    if not (job.concurrency_key or job.times_retried):
+        return b""
+    key = job.concurrency_key.encode()
+    return _MORE.pack(job.times_retried, len(key)) + key
+
+
+def pack_own(args: str, more: bytes) -> bytes:
+    """As `own_of`: the arguments and `more_of` the job."""
+    flags, size = 0, b""
     if args.startswith(BEGIN) and args.endswith(END):
         flags, args = _POSITIONAL, args[len(BEGIN) : -len(END)]
     stored = args.encode()
@@ -102,11 +116,9 @@ def own_of(job: JobPayload) -> bytes:
         shorter = zlib.compress(stored, 1)
         if len(shorter) < len(stored):
             flags, size, stored = flags | _ZLIB, _SIZE.pack(len(stored)), shorter
-    if job.concurrency_key or job.times_retried:
-        key = job.concurrency_key.encode()
-        more = _MORE.pack(job.times_retried, len(key)) + key
-        return b"".join((bytes((flags | _HAS_MORE,)), more, size, stored))
-    return b"".join((bytes((flags,)), size, stored))
+    if more:
+        return b"".join((_FLAGS[flags | _HAS_MORE], more, size, stored))
+    return _FLAGS[flags] + size + stored
 
 
 def pack_record(job: JobPayload) -> bytes:

@@ -18,7 +18,7 @@ KEYS = (
     *("jobs", "state", "delayed", "workers", "counts", "unique", "unrecorded", "traits"),
     *("done", "older", "results", "older_results", "calls", "meta"),
 )
-STORING = ("push", "push_one")
+STORING = ("push", "push_one", "push_alike")
 """These need memory."""
 CHECKING_LITTLE = (*STORING, "claim_few")
 """These look only at the keys they write, and leave it to `types` to say which is wrong."""
