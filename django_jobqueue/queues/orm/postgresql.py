@@ -7,108 +7,27 @@ of a few hundred values are not rendered into text first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.utils import timezone
 
-from django_jobqueue.conf import conf
-from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, Reservation, Settlement
 from django_jobqueue.queues.orm import arrays
 from django_jobqueue.queues.orm.crowd import Crowd, crowd_of
-from django_jobqueue.queues.orm.dialect import FINAL, MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT, Dialect
-from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
-from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS, marks
-
-# In the statement's snapshot a known job is live, dead or over: one that ends meanwhile is still seen as live.
-
-# The line's place: the server's clock in nanoseconds, plus the position in the push.
-_CLOCK_NS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT, PROMOTE_LIMIT
+from django_jobqueue.queues.orm.inserting import CLOCK_NS, Insertions
+from django_jobqueue.queues.orm.rows import COLUMNS, DELAYED, HISTORY, JOBS, LOCKS, READY, WORKERS
 
 
 def _sane(column: str) -> str:
     """A time Python can hold: 'infinity' or a year 10000 in one row must not stop whoever reads the batch."""
     return f"(CASE WHEN {column} NOT BETWEEN '0001-01-02' AND '9999-12-30' THEN clock_timestamp() ELSE {column} END)"
 
-
-_SHARED = (
-    "queue",
-    "task",
-    "priority",
-    "max_attempts",
-    "timeout",
-    "crash_budget",
-    "concurrency_key",
-    "times_retried",
-)
-"""What plain jobs of one task have in common."""
-_shared = attrgetter(*_SHARED)
-
-_UNKNOWN = f"""
-    WHERE NOT EXISTS (SELECT 1 FROM {JOBS} j WHERE j.id = g.id)
-      AND NOT EXISTS (SELECT 1 FROM {DEAD} d WHERE d.id = g.id)
-      AND NOT EXISTS (SELECT 1 FROM {HISTORY} h WHERE h.job_id = g.id AND h.outcome = ANY(%s))"""
-_PUSH = f"""
-WITH given AS MATERIALIZED (
-    SELECT *, {_CLOCK_NS} + ordinal AS seq
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::int[],
-                %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::float8[], %s::int[]) WITH ORDINALITY
-         AS g (id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key,
-               concurrency_key, times_retried, run_after, delay, lease_no, ordinal)
-), stored AS (
-    INSERT INTO {JOBS} ({", ".join(COLUMNS[JOBS])})
-    SELECT g.id, queue, task, args, priority, max_attempts, timeout, crash_budget, unique_key, concurrency_key,
-           times_retried, clock_timestamp()
-    FROM given g
-    {_UNKNOWN}
-    ORDER BY ordinal
-    ON CONFLICT DO NOTHING
-    RETURNING id
-), ready AS (
-    INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
-    SELECT id, queue, priority, seq, 0, lease_no, 0 FROM stored JOIN given USING (id)
-    WHERE run_after IS NULL AND delay IS NULL
-), delayed AS (
-    INSERT INTO {DELAYED} ({", ".join(COLUMNS[DELAYED])})
-    SELECT id, queue, priority, coalesce(run_after, statement_timestamp() + make_interval(secs => delay)),
-           'scheduled', '', 0, lease_no, 0
-    FROM stored JOIN given USING (id)
-    WHERE run_after IS NOT NULL OR delay IS NOT NULL
-)
-SELECT id FROM stored
-UNION ALL
-SELECT NULL FROM unnest(%s::text[]) AS queue WHERE pg_notify(%s, queue)::text IS NULL
-"""
-_PUSH_FRESH = _PUSH.replace(_UNKNOWN, "")
-# One fresh, plain job: nothing can refuse it. A tenth of what _PUSH costs the server, most of it for planning.
-_PUSH_ONE = f"""
-WITH job AS (
-    INSERT INTO {JOBS} ({", ".join(COLUMNS[JOBS])})
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, clock_timestamp())
-)
-INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
-VALUES (%s, %s, %s, {_CLOCK_NS}, 0, 0, 0)
-"""
-_PUSH_ONE_AND_TELL = _PUSH_ONE + "RETURNING pg_notify(%s, queue)"
-# Fresh, plain jobs of one task: only their ids and arguments differ. Nothing is refused, given back or joined.
-_PUSH_ALIKE = f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS g (id, args, ordinal)
-), job AS (
-    INSERT INTO {JOBS} (id, args, {", ".join(_SHARED)}, created_at)
-    SELECT id, args, {marks(len(_SHARED))}, clock_timestamp() FROM given
-), ready AS (
-    INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
-    SELECT id, %s, %s, (SELECT {_CLOCK_NS}) + ordinal, 0, 0, 0 FROM given
-)
-SELECT pg_notify(%s, queue) FROM unnest(%s::text[]) AS queue
-"""
 
 # statement_timestamp(): clock_timestamp() is volatile, so no index condition; every poll would read all delayed jobs.
 # Two ends: of a table without statistics the planner takes a third for what is before a moment, and would read all of
@@ -122,7 +41,7 @@ WITH due AS MATERIALIZED (
     RETURNING d.job_id, d.queue, d.priority, d.attempt, d.lease_no, d.crashes, d.due_at
 )
 INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
-SELECT job_id, queue, priority, {_CLOCK_NS} + row_number() OVER (ORDER BY due_at, job_id), attempt, lease_no, crashes
+SELECT job_id, queue, priority, {CLOCK_NS} + row_number() OVER (ORDER BY due_at, job_id), attempt, lease_no, crashes
 FROM gone
 ON CONFLICT DO NOTHING
 """
@@ -199,7 +118,7 @@ SELECT id, lease_no, NULL FROM lease WHERE %s > (SELECT count(*) FROM lease)
 """
 
 
-class PostgreSQLDialect(Dialect):
+class PostgreSQLDialect(Insertions):
     insert_chunk = 1_000
 
     def is_deadlock(self, error: Exception) -> bool:
@@ -234,60 +153,8 @@ class PostgreSQLDialect(Dialect):
     def now(self) -> datetime:
         return self.from_time(self.rows("SELECT clock_timestamp()")[0][0])
 
-    def fast(self, sql: str, params: Sequence[Any]) -> psycopg.Cursor[Any]:
-        """A statement with its parameters bound by the server; errors come out as Django's."""
-        self.connection.ensure_connection()
-        with self.connection.wrap_database_errors:
-            return psycopg.Cursor(self.connection.connection).execute(sql, params)
-
-    def fast_rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self.connection.wrap_database_errors:
-            return self.fast(sql, params).fetchall()
-
     def as_read(self, time_column: str) -> str:
         return _sane(time_column)
-
-    def push_transaction(self) -> AbstractContextManager[Any]:
-        """A push is one statement: outside the caller's transaction it needs no BEGIN and COMMIT, two trips less."""
-        return self.transaction() if self.connection.in_atomic_block else nullcontext()
-
-    def insert_jobs(self, payloads: Sequence[JobPayload], fresh: bool = False) -> set[UUID]:
-        tell = self._to_announce({payload.queue for payload in payloads})
-        if fresh and len(payloads) == 1 and payloads[0].is_plain:
-            self._insert_one(payloads[0], tell)
-            return {payloads[0].id}
-        columns = zip(*map(_push_values, payloads), strict=True)
-        given = [write(column) for write, column in zip(_PUSH_ARRAYS, columns, strict=True)]
-        params = [*given, *([] if fresh else [list(FINAL)]), tell, CHANNEL]
-        return {row[0] for row in self.fast_rows(_PUSH_FRESH if fresh else _PUSH, params)}
-
-    def insert_alike(self, template: JobPayload, ids: Sequence[UUID], calls: Sequence[str]) -> None:
-        if len(ids) == 1:
-            super().insert_alike(template, ids, calls)
-            return
-        varying = [arrays.uuids(ids), arrays.texts(calls)]
-        tell = self._to_announce([template.queue])
-        self.fast(_PUSH_ALIKE, [*varying, *_shared(template), template.queue, template.priority, CHANNEL, tell])
-
-    def _insert_one(self, job: JobPayload, tell: Sequence[str]) -> None:
-        values = _push_values(job)
-        params = [*values[:8], *values[9:11], job.id, job.queue, job.priority]
-        if tell:
-            self.fast(_PUSH_ONE_AND_TELL, [*params, CHANNEL])
-        else:
-            self.fast(_PUSH_ONE, params)
-
-    def _to_announce(self, queues: Iterable[str]) -> list[str]:
-        """In the caller's transaction all: PostgreSQL sends one per queue, at a commit we can't foresee."""
-        if not conf().NOTIFY:
-            return []
-        alias = self.connection.alias
-        is_callers = bool(self.connection.savepoint_ids)  # our own transaction is the outermost otherwise
-        return [queue for queue in queues if is_callers or may_notify(alias, queue)]
-
-    def announce(self, queues: Iterable[str]) -> None:
-        for queue in self._to_announce(queues):
-            self.fast("SELECT pg_notify(%s, %s)", [CHANNEL, queue])
 
     def promote(self) -> int:
         return self.fast(_PROMOTE, []).rowcount
@@ -366,37 +233,3 @@ class PostgreSQLDialect(Dialect):
         (_, count, is_due), *held = self.fast_rows(_COMPLETE, [*columns, len(done)])
         self.may_be_due = is_due or len(done) < len(settlements)
         return keys if count == len(done) else [row[:2] for row in held]
-
-
-def _push_values(job: JobPayload) -> tuple[Any, ...]:
-    return (
-        job.id,
-        job.queue,
-        job.task,
-        job.args,
-        job.priority,
-        job.max_attempts,
-        job.timeout,
-        job.crash_budget,
-        job.unique_key,
-        job.concurrency_key,
-        job.times_retried,
-        job.run_after,
-        job.delay,
-        job.lease_no,
-    )
-
-
-_PUSH_ARRAYS: tuple[Callable[[Any], str], ...] = (
-    arrays.uuids,
-    *[arrays.texts] * 3,
-    *[arrays.integers] * 2,
-    arrays.floats,
-    arrays.integers,
-    *[arrays.texts] * 2,
-    arrays.integers,
-    arrays.moments,
-    arrays.floats,
-    arrays.integers,
-)
-"""How each of these values is written, when there are many."""
