@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,8 @@ from django.db import transaction
 from django_jobqueue.jobs.ids import uuid_of_hex
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Reservation
-from django_jobqueue.queues.orm import statistics
+from django_jobqueue.queues.orm import statistics, taking_turns
+from django_jobqueue.queues.orm.checkpoints import Log
 from django_jobqueue.queues.orm.completing import Completions
 from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT
 from django_jobqueue.queues.orm.rows import JOBS, LOCKS, READY, insert
@@ -46,6 +47,8 @@ class SQLiteDialect(Completions):
     ids_at_once = 100_000  # a list is one value
     for_update = ""
     skip_locked = ""
+    _log: Log | None = None
+    """While a transaction of our own is open."""
 
     def to_id(self, value: UUID | None) -> Any:
         return None if value is None else value.hex
@@ -87,7 +90,7 @@ class SQLiteDialect(Completions):
             return
         driver = self.connection.connection
         with self.connection.wrap_database_errors:
-            driver.execute("BEGIN IMMEDIATE")
+            taking_turns.begin(driver, lambda: driver.execute("BEGIN IMMEDIATE"))
         try:
             yield
             with self.connection.wrap_database_errors:
@@ -120,11 +123,17 @@ class SQLiteDialect(Completions):
         statistics.forget(connection)
         previous = connection.transaction_mode
         connection.transaction_mode = "IMMEDIATE"
+        self._log = log = Log(connection)
         try:
-            with transaction.atomic(using=connection.alias):
+            with ExitStack() as stack:
+                block = transaction.atomic(using=connection.alias)
+                with connection.wrap_database_errors:
+                    taking_turns.begin(connection.connection, lambda: stack.enter_context(block))
                 yield
         finally:
+            self._log = None
             connection.transaction_mode = previous
+            log.end()
 
     # -- statements --------------------------------------------------------------------------------------------------
 
@@ -159,10 +168,15 @@ class SQLiteDialect(Completions):
 
     # -- claim and settle --------------------------------------------------------------------------------------------
 
+    def _leave_log_alone(self, jobs: int) -> None:
+        if self._log is not None:
+            self._log.leave_alone(jobs)
+
     def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
         line = self.fast_rows(_LINE, (queue, limit))
         if not line or not self.is_alive(worker):
             return []
+        self._leave_log_alone(len(line))
         if any(row[6] is None for row in line):
             return super().claim(queue, limit, worker)  # takes places without a job out of the line
         now, holder = self.now(), self.to_id(worker)
@@ -187,6 +201,7 @@ class SQLiteDialect(Completions):
         ]
 
     def end_leases(self, lease_no: int, ids: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
+        self._leave_log_alone(len(ids))
         return self.fast_rows(_END_LEASES, (json.dumps(ids), lease_no))
 
 
