@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 from django.db import connections, transaction
 
-from django_jobqueue.models import JobLock
+from django_jobqueue.models import Job, JobHistory, JobLock
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.orm import OrmQueue
-from tests.queues.hooks import claim, jobs
+from tests.queues.hooks import claim, jobs, joined
 from tests.queues.orm import OrmContract
 from tests.waiting import wait_until
 
@@ -50,6 +51,26 @@ def test_p3_a_lease_that_changes_while_its_settlement_waits_is_looked_at_again(c
             wait_until(waits_for_us, "the settlement waits for the lease")
         assert answer.result() == [True] * (count - 1) + [is_ours]
     assert last.exists() == (change is not None and not is_ours)
+    queue.close()
+
+
+@pytest.mark.django_db(transaction=True, databases=["postgres"])
+@pytest.mark.parametrize("is_callers", [False, True])
+def test_p5_a_record_that_is_there_already_stops_no_settlement(is_callers):
+    """It is met as an error, and the move is tried again; a transaction of the caller's goes on."""
+    queue = OrmQueue("postgres", database="postgres")
+    queue.push(*jobs(6))
+    line = claim(queue, 3, worker := joined(queue))
+    one = line[1]
+    moment = dict.fromkeys(("enqueued_at", "started_at", "finished_at"), one.claimed_at)
+    records = JobHistory.objects.using("postgres")
+    records.create(job_id=one.job_id, lease_no=one.lease_no, attempt=1, queue="old", outcome="completed", **moment)
+    with transaction.atomic(using="postgres") if is_callers else nullcontext():
+        settled, next_line, _ = queue.exchange([Settlement(each, Move.COMPLETED) for each in line], [], 5, worker)
+    assert settled == [True] * 3
+    assert len(next_line) == 3
+    assert {each.job_id for each in next_line} == set(Job.objects.using("postgres").values_list("id", flat=True))
+    assert sorted(records.values_list("queue", flat=True)) == ["default", "default", "old"]
     queue.close()
 
 

@@ -41,6 +41,9 @@ class Dialect(Values):
     may_be_due = True
     """Whether a promotion may find anything in this move. A settlement can have seen that it would not."""
 
+    is_careful = False
+    """Whether this move has met a row that could not be there, and is tried once more."""
+
     # -- transactions ------------------------------------------------------------------------------------------------
 
     def transaction(self) -> AbstractContextManager[Any]:

@@ -21,7 +21,8 @@ from django_jobqueue.queues.orm.notify import CHANNEL, may_notify
 from django_jobqueue.queues.orm.rows import COLUMNS, DEAD, DELAYED, HISTORY, JOBS, READY, marks
 
 # The line's place: the server's clock in nanoseconds, plus the position in the push.
-CLOCK_NS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+# As a float it is exact to the microsecond, too (until 2255), and takes a fraction of the time of a numeric.
+CLOCK_NS = "(date_part('epoch', clock_timestamp()) * 1000000)::bigint * 1000"
 
 _SHARED = (
     "queue",

@@ -72,7 +72,7 @@ WITH line AS MATERIALIZED (
 )
 SELECT job_id, lease_no, attempt, crashes, queue, priority, task, args, max_attempts, timeout, times_retried,
        created_at, claimed_at,
-       greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms, crash_budget,
+       greatest(0, (date_part('epoch', claimed_at) * 1000)::bigint - seq / 1000000) AS wait_ms, crash_budget,
        seq
 FROM job ORDER BY priority DESC, seq
 """
@@ -106,7 +106,7 @@ WITH done AS MATERIALIZED (
 ), record AS (
     INSERT INTO {HISTORY} ({", ".join(COLUMNS[HISTORY])})
     SELECT id, lease_no, attempt, queue, task, args, priority, 'completed', result, '', '', '',
-           greatest(0, (extract(epoch FROM claimed_at) * 1000)::bigint - seq / 1000000) + start_ms,
+           greatest(0, (date_part('epoch', claimed_at) * 1000)::bigint - seq / 1000000) + start_ms,
            run_ms, memory_kb, worker_id, created_at, claimed_at + start_ms * interval '1 ms',
            claimed_at + (start_ms + run_ms) * interval '1 ms'
     FROM job
@@ -116,6 +116,8 @@ SELECT NULL, count(*), {_IS_DUE} IS NOT NULL FROM lease
 UNION ALL
 SELECT id, lease_no, NULL FROM lease WHERE %s > (SELECT count(*) FROM lease)
 """
+# None of these records is there already. Should one be, the move is undone and tried again with the other.
+_COMPLETE_NEW = _COMPLETE.replace("    ON CONFLICT DO NOTHING\n", "")
 
 
 class PostgreSQLDialect(Insertions):
@@ -230,6 +232,7 @@ class PostgreSQLDialect(Insertions):
             arrays.integers([one.run_ms for one in done]),
             arrays.integers([one.memory_kb for one in done]),
         ]
-        (_, count, is_due), *held = self.fast_rows(_COMPLETE, [*columns, len(done)])
+        sql = _COMPLETE if self.is_careful else _COMPLETE_NEW
+        (_, count, is_due), *held = self.fast_rows(sql, [*columns, len(done)])
         self.may_be_due = is_due or len(done) < len(settlements)
         return keys if count == len(done) else [row[:2] for row in held]

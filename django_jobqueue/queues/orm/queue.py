@@ -395,6 +395,7 @@ class OrmQueue(Queue):
             except IntegrityError:
                 if attempt > 1:
                     raise
+                dialect.is_careful = True
                 with dialect.transaction():
                     dialect.drop_doubles()
             except OperationalError as error:
