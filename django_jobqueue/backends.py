@@ -83,11 +83,13 @@ class JobBackend(BaseTaskBackend):
         encoded = [_encoded(position, call) for position, call in enumerate(calls)]
         texts = [call[0] for call in encoded]
         if template.unique_key is None:
-            ids = own = self.queue.push_alike(template, texts)
-        else:
-            payloads = list(map(template.again, texts))
-            ids, own = self.queue.push(*payloads, fresh=True), [payload.id for payload in payloads]
-        now = timezone.now()
+            ids, now = self.queue.push_alike(template, texts), timezone.now()
+            results = [self._ready(task, job_id, call, now) for job_id, call in zip(ids, encoded, strict=True)]
+            self._tell(results)
+            return results
+        payloads = list(map(template.again, texts))
+        ids, now = self.queue.push(*payloads, fresh=True), timezone.now()
+        own = [payload.id for payload in payloads]
         return [self._result(task, *each, now) for each in zip(own, ids, encoded, strict=True)]
 
     def _template(self, task: Any) -> JobPayload:
@@ -118,9 +120,14 @@ class JobBackend(BaseTaskBackend):
             except TaskResultDoesNotExist:  # removed in this instant
                 return self._ready(task, job_id, call, now)
         result = self._ready(task, job_id, call, now)
-        if self._listeners.is_there():
-            task_enqueued.send(type(self), task_result=result)
+        self._tell([result])
         return result
+
+    def _tell(self, results: Sequence[TaskResult]) -> None:
+        """Of jobs that were enqueued."""
+        if self._listeners.is_there():
+            for result in results:
+                task_enqueued.send(type(self), task_result=result)
 
     @cached_property
     def _listeners(self) -> Audience:
