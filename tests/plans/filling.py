@@ -79,6 +79,11 @@ def _insert(alias: str, table: str, room: str, columns: str, values: str, rows: 
         )
 
 
+def delayed_jobs(alias: str, count: int) -> None:
+    room, columns, values = TABLES["delayed_jobs"]
+    _insert(alias, "delayed_jobs", room, columns, values, count, queue="default")
+
+
 def passed_jobs(alias: str, count: int) -> None:
     """Rows that have gone and were not removed: so VACUUM leaves them beside a snapshot that may still see them."""
     room, columns, values = TABLES["job_locks"]

@@ -15,7 +15,7 @@ from django.db import connections
 from django_jobqueue.queues.base import Move, Settlement
 from django_jobqueue.queues.orm import OrmQueue, statistics
 from tests.plans.explaining import Plan, explained
-from tests.plans.filling import TABLES, analyze, empty, fill, passed_jobs
+from tests.plans.filling import TABLES, analyze, delayed_jobs, empty, fill, passed_jobs
 from tests.plans.moves import moves
 from tests.queues.hooks import claim, jobs, joined
 
@@ -196,6 +196,23 @@ def test_a_settlement_walks_past_no_jobs_that_have_passed(count):
     assert min(sizes["job_locks"], sizes["jobs"]) > SMALL["postgresql"]
     (plan,) = (plan for plan in plans if plan.sql.startswith("WITH done"))
     assert not plan.walked & {"jobqueue_jobs", "jobqueue_job_locks"}, plan.text
+
+
+@pytest.mark.django_db(transaction=True, databases=["postgres"])
+@pytest.mark.parametrize("how", ["custom", "generic"])
+def test_a_promotion_sorts_not_all_that_are_due_where_few_are_expected(how):
+    """Of a table that nobody has looked at: less than the limit, so why not sort them? A million may be due."""
+    queue = OrmQueue("postgres", database="postgres")
+    with by_hand("postgres"):
+        delayed_jobs("postgres", 60_000)
+        queue.push(*jobs(1, delay=0))
+        assert pages("postgres")["delayed_jobs"] > SMALL["postgresql"]
+        with explained("postgres", how) as plans:
+            queue.promote()
+    queue.close()
+    (plan,) = (plan for plan in plans if "INSERT" in plan.sql)
+    assert ("jobqueue_delayed_jobs", DUE) in plan.reads
+    assert "jobqueue_delayed_jobs" not in plan.sorts, plan.text
 
 
 @pytest.mark.django_db(transaction=True)
