@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from pymysql.cursors import Cursor
 
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.models import JobHistory
@@ -79,6 +82,52 @@ def test_each_value_arrives_as_it_is():
         assert dialect.rows("SELECT %s, 'a', %s", [value, "b"]) == [(value, "a", "b")], repr(value)
     assert dialect.rows(f"SELECT {', '.join(['%s'] * len(VALUES))}", VALUES) == [tuple(VALUES)]
     assert dialect.rows("SELECT 'a' LIKE 'a%%', %s", ["it's %"]) == [(1, "it's %")]
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True, databases=["mariadb"])
+def test_a_claim_reads_few_values_and_writes_few(queue):
+    """It is the driver's time, for each of them: it was fourteen to read and twelve to write."""
+    queue.push(*jobs(50))
+    worker = joined(queue)
+    read, before = [], Cursor._do_get_result
+
+    def counted(self):
+        before(self)
+        read.extend(self._rows or ())
+
+    with patch.object(Cursor, "_do_get_result", counted), CaptureQueriesContext(connections["mariadb"]) as seen:
+        assert len(claim(queue, 50, worker)) == 50
+    assert sum(map(len, read)) < 50 * 4 + 20
+    [lease] = [one["sql"] for one in seen if one["sql"].lstrip().startswith("INSERT")]
+    assert len(lease) < 50 * 42 + 400
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True, databases=["mariadb"])
+def test_a_claim_gives_each_value_as_it_is_stored(queue):
+    """Also of a job at the end of its numbers, and with a place in the line between them that has no job."""
+    plain, full = (
+        job(),
+        job(task="tests.other", args=encode_call((" a b ",), {}), timeout=0.1, crash_budget=7, priority=5),
+    )
+    gone = job(priority=1)
+    queue.push(plain, full, gone)
+    with connections["mariadb"].cursor() as cursor:
+        cursor.execute("UPDATE jobqueue_job_priorities SET lease_no = 2147483647, attempt = 32767 WHERE priority = 5")
+        cursor.execute("DELETE FROM jobqueue_jobs WHERE priority = 1")
+    first, second = claim(queue, 5, worker := joined(queue))
+    held = sorted(queue.leases(worker), key=lambda one: -one.priority)
+    assert [(one.job_id, one.lease_no, one.attempt) for one in held] == [
+        (one.job_id, one.lease_no, one.attempt) for one in (first, second)
+    ]
+    assert (first.job_id, first.timeout, first.crash_budget, first.args) == (full.id, 0.1, 7, full.args)
+    assert (first.lease_no, first.attempt, first.priority) == (2_147_483_647, 32_767, 5)
+    assert (second.job_id, second.timeout, second.crash_budget) == (plain.id, None, None)
+    assert (second.lease_no, second.attempt, second.task, second.max_attempts) == (1, 1, plain.task, 3)
+    assert first.created_at == second.created_at <= second.claimed_at
+    assert claim(queue, 5) == []
+    assert all(settle(queue, one) for one in (first, second))
 
 
 @pytest.mark.mariadb

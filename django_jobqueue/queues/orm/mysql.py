@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import Error
 
+from django_jobqueue.jobs.ids import uuid_of_hex
+from django_jobqueue.queues.base import Reservation
 from django_jobqueue.queues.orm.completing import Completions
-from django_jobqueue.queues.orm.rows import LOCKS, READY, marks
+from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT
+from django_jobqueue.queues.orm.rows import COLUMNS, JOBS, LOCKS, READY, marks
+from django_jobqueue.queues.orm.values import EPOCH, MICROSECOND
 
+T = TypeVar("T", int, float)
+_Call = tuple[str, str, int, float | None, int, datetime, int | None]
 _DEADLOCK = 1213
 _LOCK_WAIT_TIMEOUT = 1205
 _TOGETHER = 250
@@ -22,6 +28,18 @@ _LONGEST = 1_000_000
 _VALUES = re.compile(r"VALUES (\(.*?\))")
 _IS_HARMLESS = re.compile(r"[ -$&(-\[\]-~]*").fullmatch
 """Printable ASCII without the single quote, the backslash and the percent sign."""
+# What can have no space in it is read as one text, the id at its end: a driver in Python takes its time for each value.
+_LINE = f"""
+SELECT CONCAT_WS(' ', priority, seq, attempt, lease_no, crashes, job_id) FROM {READY}
+WHERE queue = %s ORDER BY priority DESC, seq LIMIT {{limit}} {{skip_locked}}
+"""
+_OF_JOB = "max_attempts, times_retried, IFNULL(timeout, '-'), IFNULL(crash_budget, '-'), created_at, id"
+_LEASE = f"""
+INSERT INTO {LOCKS} ({", ".join(COLUMNS[LOCKS])})
+SELECT job_id, '', %s, LEAST(lease_no + 1, {MAX_INT}), queue, priority, seq, LEAST(attempt + 1, {MAX_SMALLINT}),
+       crashes, %s
+FROM {READY} WHERE job_id IN
+"""
 
 
 class MySQLDialect(Completions):
@@ -85,6 +103,35 @@ class MySQLDialect(Completions):
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         many = _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * len(rows)), sql)
         self.execute(many, [value for row in rows for value in row])
+
+    # -- claim and settle --------------------------------------------------------------------------------------------
+
+    def claim(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
+        """The leases are made by the server, of the places in the line that this transaction has locked."""
+        found = self.rows(_LINE.format(limit=int(limit), skip_locked=self.skip_locked), [queue])
+        if not found or not self.is_alive(worker):
+            return []
+        line = [place.split(" ", 5) for (place,) in found]
+        places = sorted(place[5] for place in line)
+        jobs = self._called([place[5] for place in line])
+        leased = places if len(jobs) == len(line) else [db_id for db_id in places if db_id in jobs]
+        now = self.now()
+        if leased:  # a place in the line without a job: nothing to run, taken out with the rest
+            lease = f"{_LEASE} ({marks(len(leased))})"
+            self.execute(lease, [self.to_id(worker), self.to_time(now), *leased])
+        self._delete_rows(READY, "job_id", places)
+        return [_claimed(queue, place, jobs[place[5]], now) for place in line if place[5] in jobs]
+
+    def _called(self, db_ids: Sequence[str]) -> dict[str, _Call]:
+        """What these jobs are, by the database's id of each."""
+        among = marks(len(db_ids))
+        rows = self.rows(f"SELECT CONCAT_WS(' ', {_OF_JOB}), task, args FROM {JOBS} WHERE id IN ({among})", db_ids)
+        calls: dict[str, _Call] = {}
+        for values, task, args in rows:
+            most, retried, timeout, budget, day, clock, db_id = values.split(" ", 6)
+            created = self.from_time(f"{day} {clock}")
+            calls[db_id] = (task, args, int(most), _number(float, timeout), int(retried), created, _number(int, budget))
+        return calls
 
     def end_leases(self, lease_no: int, ids: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
         held = f"FROM {LOCKS} WHERE id IN ({marks(len(ids))}) AND lease_no = %s AND name = ''"
@@ -171,3 +218,29 @@ def _filled(sql: str, params: Sequence[Any]) -> tuple[str, list[Any]]:
             texts.append("%s")
             left.append(value)
     return sql % tuple(texts), left
+
+
+def _number(kind: Callable[[str], T], text: str) -> T | None:
+    return None if text == "-" else kind(text)
+
+
+def _claimed(queue: str, place: Sequence[str], call: _Call, now: datetime) -> Reservation:
+    priority, seq, attempt, lease_no, crashes = map(int, place[:5])
+    task, args, max_attempts, timeout, times_retried, created_at, crash_budget = call
+    return Reservation(
+        uuid_of_hex(place[5].replace("-", "")),
+        min(lease_no + 1, MAX_INT),
+        min(attempt + 1, MAX_SMALLINT),
+        crashes,
+        queue,
+        priority,
+        task,
+        args,
+        max_attempts,
+        timeout,
+        times_retried,
+        created_at,
+        now,
+        max(0, (now - EPOCH) // MICROSECOND // 1_000 - seq // 1_000_000),
+        crash_budget,
+    )
