@@ -62,6 +62,14 @@ class Announcer:
         self._successes = Audience(task_finished, log_task_finished, task_logger, logging.INFO)
         self._last: tuple[tuple[TaskDefinition, str, int] | None, Any] = None, None
 
+    def may_block_at_start(self, job: Reservation) -> bool:
+        """Whether `start` may ask the store, or call what does."""
+        return job.lease_no > 1 or job.attempt > 1 or self._starts.is_there()
+
+    def may_block_at_success(self) -> bool:
+        """Whether `succeed` may call what does."""
+        return self._successes.is_there()
+
     def start(self, run: Execution) -> None:
         """Describe the job if anybody asks for it, the job itself or a receiver, and tell of its start.
 

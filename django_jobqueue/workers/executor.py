@@ -27,13 +27,17 @@ from django_jobqueue.queues.base import ErrorRecord, Move, Queue, Reservation, S
 from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers.announcer import Announcer, Execution, NotAnswered
 from django_jobqueue.workers.atomically import Completion
-from django_jobqueue.workers.coroutines import run_coroutine
 from django_jobqueue.workers.interruption import Interrupted, JobWindow
+from django_jobqueue.workers.own_loop import run_coroutine
 from django_jobqueue.workers.stops import Stops
-from django_jobqueue.workers.timeouts import Timeouts, complete
+from django_jobqueue.workers.timeouts import Timeouts
+from django_jobqueue.workers.watching import Watching
 
 logger = logging.getLogger("django_jobqueue.worker")
 
+NotRunnable = UnknownTask | PayloadError | SignatureMismatch
+NOT_RUNNABLE = (UnknownTask, PayloadError, SignatureMismatch)
+"""Why a job can't even be started."""
 _LONGEST_CHAIN = 100
 
 
@@ -62,21 +66,16 @@ class Executor:
         Raises `Interrupted` (and what else the announcer lets pass) when the worker is stopped during the job.
         """
         try:
-            definition = lookup(reservation.task)
-            args, kwargs = codec.decode_call(reservation.args)
-            definition.bind(args, kwargs)
-        except (UnknownTask, PayloadError, SignatureMismatch) as problem:
-            return self._not_runnable(reservation, problem)
+            run = self.prepare(reservation)
+        except NOT_RUNNABLE as problem:
+            return self.not_runnable(reservation, problem)
         start = time.monotonic()
-        run = Execution(definition, reservation, args, kwargs, self._worker)
         try:
             self.announcer.start(run)
         except NotAnswered as error:
-            logger.warning("Job %s was not started: the store did not answer (%s).", reservation.job_id, error)
-            return outcomes.released(reservation)
-        start_ms = _ms(start - received_at)
-        needs_it = definition.takes_context or definition.atomic
-        completion = Completion(self.queue, reservation, start_ms) if needs_it else None
+            return not_started(reservation, error)
+        start_ms = milliseconds(start - received_at)
+        completion = self.completion_of(run, start_ms)
         encoded = ""
         try:
             encoded = self._work(run, completion)
@@ -84,13 +83,39 @@ class Executor:
             raise
         except BaseException as exception:  # a job may raise anything, SystemExit and KeyboardInterrupt included
             self.window.shut()
-            settlement = self._ended_by(exception, run, completion, outcomes.Timing(start_ms, _since(start)))
+            timing = outcomes.Timing(start_ms, since(start))
+            return self.ended(run, completion, timing, exception=exception)
+        return self.ended(run, completion, outcomes.Timing(start_ms, since(start)), encoded)
+
+    def prepare(self, reservation: Reservation) -> Execution:
+        """Decode it, and find what it calls. Raises one of `NOT_RUNNABLE`."""
+        definition = lookup(reservation.task)
+        args, kwargs = codec.decode_call(reservation.args)
+        definition.bind(args, kwargs)
+        return Execution(definition, reservation, args, kwargs, self._worker)
+
+    def completion_of(self, run: Execution, start_ms: int) -> Completion | None:
+        """For a job that may complete in a transaction of its own."""
+        needs_it = run.definition.takes_context or run.definition.atomic
+        return Completion(self.queue, run.job, start_ms) if needs_it else None
+
+    def ended(
+        self,
+        run: Execution,
+        completion: Completion | None,
+        timing: outcomes.Timing,
+        encoded: str = "",
+        exception: BaseException | None = None,
+    ) -> Settlement:
+        """What becomes of a job that returned, or raised. Its window is shut. Raises `Interrupted`."""
+        if exception is not None:
+            settlement = self._ended_by(exception, run, completion, timing)
             if settlement is not None:
                 return settlement
-            logger.exception("Job %s raised something after it had completed.", reservation.job_id)
+            logger.error("Job %s raised something after it had completed.", run.job.job_id, exc_info=exception)
         done: Settlement | None = completion.stored if completion is not None else None
         if done is None:
-            done = outcomes.completed(reservation, encoded, outcomes.Timing(start_ms, _since(start)))
+            done = outcomes.completed(run.job, encoded, timing)
         self.announcer.succeed(run, done.result, done.run_ms)
         return done
 
@@ -99,8 +124,7 @@ class Executor:
     ) -> Settlement | None:
         """What becomes of a job that raised; None: it had completed before."""
         if run.definition.atomic and completion is not None and _was_not_begun(completion, exception):
-            logger.warning("Job %s was not started: the store did not answer (%s).", run.job.job_id, exception)
-            return outcomes.released(run.job)
+            return not_started(run.job, exception)
         if completion is not None and completion.stored is not None:
             return None
         if self.window.was_interrupted and self._comes_of_interruption(exception):
@@ -122,30 +146,21 @@ class Executor:
             return nullcontext()
         return self._timeouts.hold_to(job, time.monotonic() + timeout)
 
-    def _call(self, run: Execution, completion: Completion | None) -> Any:
+    def watch(self, run: Execution) -> Watching:
+        """Before its window is opened. Ended by the caller."""
         timeout = timeout_of(run.job.timeout or run.definition.timeout, run.job.queue)
-        running = self._stops.begin(run.job, self.window, self._timeouts)
-        try:
-            if timeout is not None:
-                return self._call_limited(run, completion, timeout)
-            return self._call_in_window(run, completion, None)
-        finally:
-            self.window.shut()
-            self._stops.end(running)
+        return Watching(run.job, self.window, self._stops, self._timeouts, timeout)
 
-    def _call_limited(self, run: Execution, completion: Completion | None, timeout: float) -> Any:
-        soft = time.monotonic() + timeout
+    def _call(self, run: Execution, completion: Completion | None) -> Any:
+        watching = self.watch(run)
         try:
-            if self._timeouts is not None:
-                self._timeouts.begin(run.job, soft, self.window)
-            return self._call_in_window(run, completion, soft)
+            return self._call_in_window(run, completion, watching.deadline)
         except JobTimeout as error:
-            complete(error, timeout)
+            watching.explain(error)
             raise
         finally:
             self.window.shut()
-            if self._timeouts is not None:
-                self._timeouts.end(run.job)
+            watching.end()
 
     def _call_in_window(self, run: Execution, completion: Completion | None, deadline: float | None) -> Any:
         call = run.definition.func
@@ -156,12 +171,16 @@ class Executor:
         try:
             self.window.open()
             if run.definition.takes_context:
-                asked = partial(self._stops.is_asked, run.job.job_id)
-                context = JobContext(task_result=run.result, completion=completion, deadline=deadline, asked=asked)
+                context = self.context_of(run, completion, deadline)
                 return within(call, context, *run.args, **run.kwargs)
             return within(call, *run.args, **run.kwargs)
         finally:
             self.window.shut()
+
+    def context_of(self, run: Execution, completion: Completion | None, deadline: float | None) -> JobContext:
+        """What a job that takes it is called with first. `deadline` is on the monotonic clock."""
+        asked = partial(self._stops.is_asked, run.job.job_id)
+        return JobContext(task_result=run.result, completion=completion, deadline=deadline, asked=asked)
 
     def _comes_of_interruption(self, error: BaseException) -> bool:
         """Whether it was raised while `Interrupted`, or what a coroutine sees of it, was on its way out of the job."""
@@ -197,16 +216,14 @@ class Executor:
             pass
         timeout = timeout_of(own, reservation.queue) or 0.0
         error = JobTimeout(f"it ran longer than its timeout of {timeout:g} s, and its process had to be killed")
-        timing = outcomes.Timing(run_ms=_ms(timeout + conf().KILL_AFTER))
+        timing = outcomes.Timing(run_ms=milliseconds(timeout + conf().KILL_AFTER))
         settlement = outcomes.failed(reservation, error, strategy, timing)
         if is_asked:
             settlement = _as_cancelled(settlement)
         self._report(settlement, error)
         return settlement
 
-    def _not_runnable(
-        self, reservation: Reservation, problem: UnknownTask | PayloadError | SignatureMismatch
-    ) -> Settlement:
+    def not_runnable(self, reservation: Reservation, problem: NotRunnable) -> Settlement:
         settlement = outcomes.not_runnable(reservation, problem)
         self._report(settlement, problem)
         return settlement
@@ -237,6 +254,12 @@ def _as_cancelled(settlement: Settlement) -> Settlement:
     return settlement._replace(move=Move.CANCELLED, reason="", delay=0.0)
 
 
+def not_started(job: Reservation, error: BaseException) -> Settlement:
+    """The store did not answer, which is no fault of the job: back to its place."""
+    logger.warning("Job %s was not started: the store did not answer (%s).", job.job_id, error)
+    return outcomes.released(job)
+
+
 def _was_not_begun(completion: Completion, exception: BaseException) -> bool:
     """Not a line of the job has run: its database was away, which is no fault of the job."""
     return not completion.has_begun and isinstance(exception, (OperationalError, InterfaceError))
@@ -247,9 +270,9 @@ def _brief(error: ErrorRecord) -> str:
     return f"{error.class_path}: {error.message[:200]!r}" if error.message else error.class_path
 
 
-def _ms(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1_000))
 
 
-def _since(start: float) -> int:
-    return _ms(time.monotonic() - start)
+def since(start: float) -> int:
+    return milliseconds(time.monotonic() - start)

@@ -9,11 +9,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Self
 from uuid import UUID
 
 from django_jobqueue.lifecycle.outcomes import Timing, failed, interrupted
-from django_jobqueue.queues.base import Queue
+from django_jobqueue.queues.base import Queue, Reservation, Settlement
 from django_jobqueue.workers.alarm import Clock, TimerThread, alarm
 from django_jobqueue.workers.announcer import Announcer
 from django_jobqueue.workers.board import Watch
@@ -98,18 +99,18 @@ class Runner(ABC):
         """Wait for what runs. What does not end when it is interrupted is given back."""
 
 
-def perform(executor: Executor, held: Held, outbox: Outbox) -> None:
-    """Run one job to its settlement, whatever happens, and leave nothing of it in this thread."""
+def perform(attempt: Callable[[], Settlement], job: Reservation, window: JobWindow, outbox: Outbox) -> None:
+    """Bring one job to its settlement, whatever happens, and leave nothing of it in this thread."""
     try:
-        settlement = executor.run(*held)
+        settlement = attempt()
     except Interrupted:
-        executor.window.shut()  # it may have been raised on the way out, before the window was shut
-        settlement = interrupted(held.reservation)
+        window.shut()  # it may have been raised on the way out, before the window was shut
+        settlement = interrupted(job)
     except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
-        logger.exception("Job %s could not be run.", held.reservation.job_id)
-        settlement = failed(held.reservation, error, None, Timing())
+        logger.exception("Job %s could not be run.", job.job_id)
+        settlement = failed(job, error, None, Timing())
     outbox.finish(settlement)
-    if executor.window.was_interrupted:
+    if window.was_interrupted:
         close_connections()  # a driver may have been in the middle of a conversation
     else:
         clean_connections()
@@ -155,7 +156,7 @@ class Inline(Runner):
         begun, ran = time.monotonic(), 0
         while (held := next_job(True)) is not None:
             self._running = held.reservation.task
-            perform(executor, held, self._outbox)
+            perform(partial(executor.run, *held), held.reservation, self._window, self._outbox)
             self._traces.restore()
             self._surroundings.restore(held.reservation.task)
             self._running = ""

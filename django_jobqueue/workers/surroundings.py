@@ -314,11 +314,15 @@ class Traces:
         self._trace = sys.gettrace()
         self._profile = sys.getprofile()
 
-    def restore(self) -> None:
+    def restore_hooks(self) -> None:
+        """Tracing and profiling: all of it that is the thread's, and not the context's."""
         if sys.gettrace() is not self._trace:
             sys.settrace(self._trace)
         if sys.getprofile() is not self._profile:
             sys.setprofile(self._profile)
+
+    def restore(self) -> None:
+        self.restore_hooks()
         now, before = decimal.getcontext(), self._decimals
         if now.prec != before.prec or now.rounding != before.rounding or now.Emax != before.Emax:
             decimal.setcontext(before.copy())

@@ -1,4 +1,4 @@
-"""Several jobs at once in one process: each in a thread of its own, their coroutines on one event loop if asked for."""
+"""Several jobs at once in one process, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from uuid import UUID
 
@@ -15,7 +16,6 @@ from django_jobqueue.queues.base import Queue, Reservation
 from django_jobqueue.queues.bell import Bell
 from django_jobqueue.workers.alarm import TimerThread
 from django_jobqueue.workers.board import Watch
-from django_jobqueue.workers.coroutines import SharedLoop
 from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.hygiene import close_connections, prepare_thread
 from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadWindow
@@ -51,7 +51,7 @@ class Run:
 
 
 class Threads(Runner):
-    """Runs up to `slots` jobs at once. With `loop`, all their coroutines run on that one.
+    """Runs up to `slots` jobs at once.
 
     Only the worker's own thread calls `run`, `end` and the waits. A thread is started when it is needed first.
     """
@@ -64,13 +64,11 @@ class Threads(Runner):
         watch: Watch,
         retire: Retire,
         slots: int,
-        loop: SharedLoop | None = None,
     ) -> None:
         super().__init__(queue, outbox, pace, watch, retire)
         self.slots = slots
         self._clock = TimerThread()
         self._timeouts = Timeouts(self._clock, watch)
-        self._loop = loop
         self._bell = Bell()
         self._is_waiting = False
         self._is_low = False
@@ -90,11 +88,14 @@ class Threads(Runner):
         while self.room > 0 and (held := next_job(True)) is not None:
             run = Run(held, worker)
             self._running.add(run)
-            if len(self._threads) < len(self._running):
-                self._start_thread()
-            self._given.put(run)
+            self._start(run)
         ended = [self._took.popleft() for _ in range(len(self._took))]
         self._pace.ran(len(ended), sum(ended) / self.slots)
+
+    def _start(self, run: Run) -> None:
+        if len(self._threads) < len(self._running):
+            self._start_thread()
+        self._given.put(run)
 
     @property
     def room(self) -> int:
@@ -131,8 +132,6 @@ class Threads(Runner):
         for thread in self._threads:
             thread.join(0 if self._running else None)
         self._clock.stop()
-        if self._loop is not None:
-            self._loop.stop()
 
     def _is_hopeless(self) -> bool:
         since = self._interrupted_at
@@ -167,9 +166,11 @@ class Threads(Runner):
         self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
         self._threads[-1].start()
 
+    def _enter_thread(self) -> None:
+        """Before its first job."""
+
     def _work(self) -> None:
-        if self._loop is not None:
-            self._loop.enter()
+        self._enter_thread()
         prepare_thread()
         traces = Traces()
         try:
@@ -185,24 +186,32 @@ class Threads(Runner):
         """Run it, and take the next: handing that over would wake two threads for each job."""
         begun = time.monotonic()
         run.window = ThreadWindow()  # of this thread
-        executor = Executor(self._queue, run.worker, run.window, self._timeouts, self.stops, self._announcer)
+        executor = self._executor_of(run)
         following: Run | None = None
         try:
-            perform(executor, run.held, self._outbox)
+            perform(partial(executor.run, *run.held), run.job, run.window, self._outbox)
         except Exception:
             logger.exception("What job %s left behind could not be cleaned up.", run.job.job_id)
         finally:
-            self._took.append(time.monotonic() - begun)
-            if len(self._running) == 1:  # what belongs to the process, others may be using
-                self._surroundings.restore(run.job.task)
-            following = self._take()
-            self._running.discard(run)
-            if self._is_waiting and (following is None or self._runs_low()):
-                self._bell.ring()
+            following = self._leave(run, begun)
+        return following
+
+    def _executor_of(self, run: Run) -> Executor:
+        return Executor(self._queue, run.worker, run.window, self._timeouts, self.stops, self._announcer)
+
+    def _leave(self, run: Run, begun: float) -> Run | None:
+        """It has ended, and is in the outbox. The job that comes in its place."""
+        self._took.append(time.monotonic() - begun)
+        if len(self._running) == 1:  # what belongs to the process, others may be using
+            self._surroundings.restore(run.job.task)
+        following = self._take()
+        self._running.discard(run)
+        if self._is_waiting and (following is None or self._runs_low()):
+            self._bell.ring()
         return following
 
     def _take(self) -> Run | None:
-        """The next job for this thread. It is noted before the last one is forgotten: there never seems to be room."""
+        """The next job for this slot. It is noted before the last one is forgotten: there never seems to be room."""
         if self._next is None:
             return None
         next_job, worker = self._next
