@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Hashable
+from math import inf
 from types import FrameType
 from typing import Any, Protocol, Self
 
@@ -104,13 +105,16 @@ class TimerThread(threading.Thread):
         self._due: dict[Hashable, tuple[float, Action]] = {}
         self._changed = threading.Condition()
         self._is_over = False
+        self._awake_at = 0.0
+        """When it looks again by itself."""
 
     def at(self, name: Hashable, moment: float, action: Action) -> None:
         with self._changed:
             self._due[name] = (moment, action)
             if self.ident is None and not self._is_over:
                 self.start()
-            self._changed.notify()
+            if moment < self._awake_at:  # most timeouts are later than that of a job which runs already
+                self._changed.notify()
 
     def cancel(self, name: Hashable) -> None:
         with self._changed:
@@ -135,13 +139,11 @@ class TimerThread(threading.Thread):
                 name, (moment, action) = min(
                     self._due.items(), key=lambda item: _moment(item[1]), default=(None, (None, None))
                 )
-                if moment is None:
-                    self._changed.wait()
-                elif (left := moment - time.monotonic()) > 0:
-                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
-                else:
+                if moment is not None and moment <= time.monotonic():
                     del self._due[name]
                     return action
+                self._awake_at = inf if moment is None else moment
+                self._changed.wait(min(self._awake_at - time.monotonic(), threading.TIMEOUT_MAX))
             return None
 
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
 from uuid import UUID
 
 from django_jobqueue.conf import conf
@@ -20,6 +22,7 @@ from django_jobqueue.workers.board import Deadline, Watch, unwatched
 from django_jobqueue.workers.interruption import JobWindow
 
 _SOON = 0.01
+_SPARE = 64
 
 
 class Timeouts:
@@ -30,6 +33,9 @@ class Timeouts:
         self._watch = watch
         self._lock = threading.Lock()
         self._hard: dict[Hashable, Deadline] = {}
+        self._line: list[tuple[float, int, Hashable, Deadline]] = []
+        """A heap: the earliest is found without a look at all. What is not in `_hard` any more may still be in it."""
+        self._numbers = count()
         self._published: Deadline | None = None
 
     def begin(self, job: Reservation, soft: float, window: JobWindow) -> None:
@@ -38,8 +44,7 @@ class Timeouts:
         with self._lock:
             if run in self._hard:
                 return
-            self._hard[run] = _hard(job, soft)
-            self._publish()
+            self._set(run, _hard(job, soft))
         self._clock.at(run, soft, partial(self._time_is_up, run, window, JobTimeout))
 
     @contextmanager
@@ -47,8 +52,7 @@ class Timeouts:
         """Nothing is raised inside; but its process is killed when all of it goes on for that long and longer."""
         name = "held", *_run(job)
         with self._lock:
-            self._hard[name] = _hard(job, soft)
-            self._publish()
+            self._set(name, _hard(job, soft))
         try:
             yield
         finally:
@@ -63,8 +67,7 @@ class Timeouts:
         """
         run, now = _run(job), time.monotonic()
         with self._lock:
-            self._hard[run] = _hard(job, now)
-            self._publish()
+            self._set(run, _hard(job, now))
         self._clock.at(run, now, partial(self._time_is_up, run, window, JobCancelled))
 
     def end(self, job: Reservation) -> None:
@@ -82,8 +85,18 @@ class Timeouts:
         self._clock.at(run, time.monotonic() + pause, partial(self._time_is_up, run, window, cause))
         window.interrupt(cause)
 
+    def _set(self, name: Hashable, deadline: Deadline) -> None:
+        self._hard[name] = deadline
+        heappush(self._line, (deadline.at, next(self._numbers), name, deadline))
+        if len(self._line) > 2 * len(self._hard) + _SPARE:
+            self._line = [one for one in self._line if self._hard.get(one[2]) is one[3]]
+            heapify(self._line)
+        self._publish()
+
     def _publish(self) -> None:
-        earliest = min(self._hard.values(), default=None)
+        while self._line and self._hard.get(self._line[0][2]) is not self._line[0][3]:
+            heappop(self._line)
+        earliest = self._line[0][3] if self._line else None
         if earliest != self._published:
             self._published = earliest
             self._watch(earliest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import sys
 import threading
@@ -394,6 +395,51 @@ def test_a_timer_thread_does_what_is_due_and_survives_an_error():
     clock.join(20)
     assert done == ["later"]
     assert not clock.is_alive()
+
+
+def test_a_clock_is_woken_only_by_what_is_due_sooner(monkeypatch):
+    clock, done, woken = TimerThread(), [], []
+    notify = clock._changed.notify
+    monkeypatch.setattr(clock._changed, "notify", lambda: (woken.append(1), notify()))
+    now = time.monotonic()
+    clock.at("far", now + LONG, lambda: None)
+    wait_until(lambda: clock._awake_at == now + LONG, "it waits")
+    woken.clear()
+    clock.at("further", now + 2 * LONG, lambda: None)
+    assert not woken
+    clock.at("near", now + 0.01, lambda: done.append(1))
+    assert woken
+    wait_until(lambda: done)
+    clock.stop()
+    clock.join(20)
+    assert not clock.is_alive()
+
+
+def test_the_earliest_of_many_is_published_and_those_that_have_ended_are_forgotten():
+    """Jobs come and go while one goes on for long."""
+    queue, worker, chance = MemoryQueue(), WorkerIdentity(), random.Random(7)
+    queue.join(worker)
+    push(queue, record, "a")
+    job = queue.pop((), worker.id)
+    clock, seen = Noted(), Seen()
+    timeouts, alive, now = Timeouts(clock, seen), {}, time.monotonic()
+    timeouts.begin(job, now + 1, ThreadWindow())
+    for number in range(2, 3_000):
+        alive[number] = now + chance.choice((0.5, 2, 3)) * LONG
+        timeouts.begin(job._replace(lease_no=number), alive[number], ThreadWindow())
+        if len(alive) > 5:
+            ended = chance.choice(list(alive))
+            del alive[ended]
+            timeouts.end(job._replace(lease_no=ended))
+        assert seen[-1].lease_no == 1
+    assert len(timeouts._line) < 200
+    timeouts.end(job)
+    while alive:
+        assert seen[-1].lease_no == min(alive, key=lambda number: (alive[number], number))
+        ended = chance.choice(list(alive))
+        del alive[ended]
+        timeouts.end(job._replace(lease_no=ended))
+    assert seen[-1] is None
 
 
 # into a thread
