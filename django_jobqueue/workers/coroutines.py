@@ -27,7 +27,7 @@ from django_jobqueue.workers.executor import NOT_RUNNABLE, Executor, millisecond
 from django_jobqueue.workers.outbox import Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.runners import Retire, perform
-from django_jobqueue.workers.shared_loop import Lane, SharedLoop, TaskWindow
+from django_jobqueue.workers.shared_loop import JOIN_SECONDS, Lane, SharedLoop, TaskWindow
 from django_jobqueue.workers.surroundings import Traces
 from django_jobqueue.workers.threads import Run, Threads
 from django_jobqueue.workers.watching import Watching
@@ -47,13 +47,15 @@ class Coroutines(Threads):
         self._starting = threading.Lock()
         self._on_loop: set[Run] = set()
         self._lanes: list[Lane] = []
-        self._lanes_made = 0
+        self._made: list[Lane] = []
         self._traces: Traces | None = None
 
     def end(self) -> None:
         super().end()
-        for lane in self._lanes:  # where no job runs any more
+        for lane in self._made:
             lane.thread.stop()
+        for lane in self._made:
+            lane.thread.join(0 if self._running else JOIN_SECONDS)
         self._shared.stop()
 
     # -- from any thread ---------------------------------------------------------------------------------------------
@@ -90,8 +92,8 @@ class Coroutines(Threads):
         JobTask(self, run, window, self._executor_of(run), lane).begin()
 
     def _new_lane(self) -> Lane:
-        self._lanes_made += 1
-        return Lane(self._lanes_made, self._shared)
+        self._made.append(Lane(len(self._made) + 1, self._shared))
+        return self._made[-1]
 
     def run_task(self, job: JobTask) -> asyncio.Task[Any]:
         """Its coroutine, in a context that ends with it."""

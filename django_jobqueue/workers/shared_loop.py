@@ -103,10 +103,12 @@ class SyncThread(Executor):
         return future
 
     def stop(self) -> None:
-        """Wait for what it was given, and end it."""
+        """After what it was given."""
+        self._calls.put(None)
+
+    def join(self, seconds: float) -> None:
         if self._thread is not None:
-            self._calls.put(None)
-            self._thread.join()
+            self._thread.join(seconds)
 
     def _work(self) -> None:
         self._enter()
