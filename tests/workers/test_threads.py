@@ -1,4 +1,4 @@
-"""Several jobs at once in one process: in threads, and coroutines on one loop."""
+"""Several jobs at once in one process, each in a thread."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import threading
 import time
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from django_jobqueue import NoRetry, task
 from django_jobqueue.jobs.payload import JobPayload
@@ -45,8 +44,8 @@ def push(queue, *names, task=record, **options):
     return queue.push(*(JobPayload.create(task, (name,), **options) for name in names))
 
 
-def worker_of(queue, threads=4, on_loop=False, **options):
-    return Worker(queue, (), Limits(drain=True), slots=Slots(threads=threads, on_loop=on_loop), **options)
+def worker_of(queue, threads=4, **options):
+    return Worker(queue, (), Limits(drain=True), slots=Slots(threads=threads), **options)
 
 
 class AtOnce:
@@ -64,56 +63,6 @@ class AtOnce:
         wait_until(lambda: self.most >= self._wait_for, "others beside this one")
         with self._lock:
             self.inside -= 1
-
-
-@task(retry=NoRetry())
-async def meet(name: str) -> None:
-    """Waits until all of `parties` are there, then all go on."""
-    here.append((name, threading.get_ident(), id(asyncio.get_running_loop())))
-    while len(here) < parties[0]:
-        await asyncio.sleep(0.001)
-
-
-@task(retry=NoRetry(), timeout=0.05)
-async def too_long(name: str) -> None:
-    try:
-        await asyncio.sleep(LONG)
-    finally:
-        here.append(name)
-
-
-@task(retry=NoRetry())
-async def query(name: str) -> None:
-    here.append((threading.get_ident(), await sync_to_async(_thread_of_the_query)()))
-
-
-def _thread_of_the_query():
-    connection.ensure_connection()
-    return threading.get_ident()
-
-
-@task(retry=NoRetry())
-async def leaves_a_task(name: str) -> None:
-    leftover.append(asyncio.create_task(asyncio.sleep(LONG)))
-    await asyncio.sleep(0)
-
-
-@task(retry=NoRetry())
-async def sees_the_leftover(name: str) -> None:
-    while not leftover[0].done():
-        await asyncio.sleep(0.001)
-    here.append(leftover[0].cancelled())
-
-
-here: list = []
-parties = [0]
-leftover: list = []
-
-
-@pytest.fixture(autouse=True)
-def _nobody_here():
-    here.clear()
-    leftover.clear()
 
 
 # how many
@@ -302,23 +251,22 @@ def test_the_end_of_the_grace_interrupts_all_that_runs(settings, work):
 
 @task(retry=NoRetry())
 async def cleans_up_badly(name: str) -> None:
-    here.append(name)
+    jobs.ran.append(name)
     try:
         await asyncio.sleep(LONG)
     finally:
         raise ValueError(name)
 
 
-@pytest.mark.parametrize("on_loop", [False, True], ids=["own loop", "shared loop"])
-def test_a_coroutine_whose_cleaning_up_fails_at_the_end_of_the_grace_spends_no_attempt(settings, on_loop):
+def test_a_coroutine_whose_cleaning_up_fails_at_the_end_of_the_grace_spends_no_attempt(settings):
     settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
     queue = MemoryQueue()
     (job_id,) = push(queue, "a", task=cleans_up_badly)
     threading.Thread(
-        target=lambda: (wait_until(lambda: here), signal.raise_signal(signal.SIGTERM)), daemon=True
+        target=lambda: (wait_until(lambda: jobs.ran), signal.raise_signal(signal.SIGTERM)), daemon=True
     ).start()
     with StopSignals() as signals:
-        signals.run(Worker(queue, slots=Slots(threads=2, on_loop=on_loop)))
+        signals.run(Worker(queue, slots=Slots(threads=2)))
     assert (queue.jobs[job_id].room.value, queue.jobs[job_id].attempt) == ("ready", 0)
 
 
@@ -440,51 +388,6 @@ def test_each_job_has_a_timeout_of_its_own(caplog):
     assert worker.counters.completed == 1
     assert published[-1] is None
     assert all(one is None or one.at > 0 for one in published)
-
-
-# coroutines
-
-
-def test_coroutines_run_at_once_on_one_loop():
-    queue = MemoryQueue()
-    parties[0] = 40
-    push(queue, *(str(n) for n in range(40)), task=meet)
-    worker = worker_of(queue, 40, on_loop=True)
-    worker.run()
-    assert worker.counters.completed == 40
-    assert len({(thread, loop) for _, thread, loop in here}) == 1
-
-
-def test_a_coroutine_is_cancelled_at_its_timeout_and_the_others_go_on():
-    queue = MemoryQueue()
-    parties[0] = 2
-    push(queue, "slow", task=too_long, max_attempts=1)
-    push(queue, "other", task=meet)
-    push(queue, "sync")
-    worker = worker_of(queue, 3, on_loop=True)
-    worker.run()
-    assert [one.reason for one in queue.dead_letters.values()] == ["expired"]
-    assert worker.counters.completed == 2
-
-
-def test_what_a_coroutine_asks_the_database_runs_in_the_thread_of_its_job():
-    queue = MemoryQueue()
-    push(queue, *"abcd", task=query)
-    worker = worker_of(queue, 2, on_loop=True)
-    worker.run()
-    assert worker.counters.completed == 4
-    assert len({loop for loop, _ in here}) == 1
-    assert not {thread for _, thread in here} & {here[0][0]}
-
-
-def test_a_task_that_a_coroutine_leaves_behind_is_cancelled():
-    queue = MemoryQueue()
-    push(queue, "a", task=leaves_a_task)
-    push(queue, "b", task=sees_the_leftover)
-    worker = worker_of(queue, 1, on_loop=True)
-    worker.run()
-    assert worker.counters.completed == 2
-    assert here == [True]
 
 
 # when the store fails
