@@ -119,7 +119,11 @@ class Coroutines(Threads):
 
     def finish_in_thread(self, job: JobTask, attempt: Attempt) -> None:
         """Once all of the job that ran in the thread of its lane has ended."""
-        job.lane.thread.submit(self._finish_in_thread, job, attempt)
+        try:
+            job.lane.thread.submit(self._finish_in_thread, job, attempt)
+        except RuntimeError:  # no thread can be started: better here, where the others wait for it, than never
+            logger.exception("Job %s ends in the thread of the loop.", job.run.job.job_id)
+            self._finish_in_thread(job, attempt)
 
     def in_loop(self, callback: Callable[[], object]) -> None:
         """From any thread."""
@@ -130,7 +134,6 @@ class Coroutines(Threads):
     def _finish_in_thread(self, job: JobTask, attempt: Attempt) -> None:
         try:
             perform(attempt, job.run.job, job.window, self._outbox)
-            job.lane.thread.traces.restore()
         except Exception:
             logger.exception("What job %s left behind could not be cleaned up.", job.run.job.job_id)
         finally:
@@ -187,14 +190,14 @@ class JobTask:
     def begin(self) -> None:
         try:
             self._execution = self._executor.prepare(self.run.job)
-            if not self._announcer.may_block_at_start(self.run.job):
-                self._announcer.start(self._execution)
-                self._go()
+            if self._announcer.may_block_at_start(self.run.job):
+                self.lane.thread.submit(self._announce)
                 return
+            self._announcer.start(self._execution)
         except Exception as error:
             self._give_up(error)
             return
-        self.lane.thread.submit(self._announce)
+        self._go()
 
     def _announce(self) -> None:
         """In the thread of the lane."""
@@ -219,8 +222,12 @@ class JobTask:
 
     def _go(self) -> None:
         self._start_ms = milliseconds(self.begun_at - self.run.held.received_at)
-        self._completion = self._executor.completion_of(self._execution, self._start_ms)
-        self._watching = self._executor.watch(self._execution)
+        try:
+            self._completion = self._executor.completion_of(self._execution, self._start_ms)
+            self._watching = self._executor.watch(self._execution)
+        except Exception as error:
+            self._give_up(error)
+            return
         self.window.open_for(self._runner.run_task(self))
 
     async def call(self) -> None:

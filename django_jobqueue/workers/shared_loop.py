@@ -93,13 +93,15 @@ class SyncThread(Executor):
         self._thread: threading.Thread | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Raises `RuntimeError` when there is no thread yet, and none can be started."""
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
         self.was_used = True
         future: Future[Any] = Future()
         self._calls.put((future, partial(fn, *args, **kwargs)))
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
         return future
 
     def stop(self) -> None:
@@ -113,11 +115,12 @@ class SyncThread(Executor):
     def _work(self) -> None:
         self._enter()
         prepare_thread()
-        self.traces = Traces()
+        traces = Traces()
         try:
             while (call := self._calls.get()) is not None:
                 _run(*call)
                 del call  # it may hold all that a job has made
+                traces.restore()
         finally:
             close_connections()
 

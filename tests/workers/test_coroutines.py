@@ -30,6 +30,7 @@ from django_jobqueue.lifecycle import results
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.signals import job_dead, job_retrying
 from django_jobqueue.workers import stops, threads
+from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.shutdown import StopSignals
 from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.worker import Limits, Worker
@@ -477,6 +478,43 @@ def test_a_task_that_a_job_leaves_behind_is_cancelled():
     push(queue, "a", "b")
     assert drain(queue, 1).completed == 2
     assert left[0].cancelled()
+
+
+# when something of ours fails
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_job_that_cannot_be_begun_costs_neither_its_slot_nor_the_others(monkeypatch, is_heard):
+    queue, failures, watch = MemoryQueue(), [RuntimeError("can't start new thread")], Executor.watch
+
+    def fail_once(executor, run):
+        if failures:
+            raise failures.pop()
+        return watch(executor, run)
+
+    monkeypatch.setattr(Executor, "watch", fail_once)
+    monkeypatch.setattr(task_logger, "disabled", not is_heard)
+    push(queue, "a", "b")
+    assert drain(queue, 1).completed == 1
+    assert errors(queue) == {"a": "builtins.RuntimeError"}
+
+
+def test_where_no_thread_can_be_started_every_job_ends_all_the_same(monkeypatch):
+    queue, start = MemoryQueue(), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("jobqueue-sync"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def ask():
+        await sync_to_async(where)()
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    jobs.hooks.update(a=ask, b=ask)
+    push(queue, "a", "b", "c")
+    assert drain(queue, 2).completed == 1
+    assert errors(queue) == {"a": "builtins.RuntimeError", "b": "builtins.RuntimeError"}
 
 
 # what is told of them
