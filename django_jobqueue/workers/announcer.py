@@ -62,12 +62,17 @@ class Announcer:
         self._successes = Audience(task_finished, log_task_finished, task_logger, logging.INFO)
         self._last: tuple[tuple[TaskDefinition, str, int] | None, Any] = None, None
 
-    def may_block_at_start(self, job: Reservation) -> bool:
-        """Whether `start` may ask the store, or call what does."""
-        return job.lease_no > 1 or job.attempt > 1 or self._starts.is_there()
+    def start_unheard(self, run: Execution) -> bool:
+        """As `start`, where that neither calls a receiver nor asks the store. Else False, and nothing was done."""
+        job = run.job
+        if job.lease_no > 1 or job.attempt > 1 or self._starts.is_there():
+            return False
+        if run.definition.takes_context:
+            run.result = self._without_a_past(run)
+        return True
 
-    def may_block_at_success(self) -> bool:
-        """Whether `succeed` may call what does."""
+    def hears_of_success(self) -> bool:
+        """Whether `succeed` calls a receiver."""
         return self._successes.is_there()
 
     def start(self, run: Execution) -> None:

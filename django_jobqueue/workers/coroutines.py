@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,9 @@ from django_jobqueue.workers.watching import Watching
 logger = logging.getLogger("django_jobqueue.worker")
 
 Attempt = Callable[[], Settlement]
+_AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+"""Jobs that have begun together end together: if they had all to be ended before the first of the next could begin, the
+loop would stand still for that long, again and again. Python 3.11 has no other way."""
 
 
 class Coroutines(Threads):
@@ -99,7 +103,7 @@ class Coroutines(Threads):
         """Its coroutine, in a context that ends with it."""
         context = job.lane.context()
         context.run(_job.set, job)
-        task = asyncio.Task(job.call(), loop=self._shared.loop, context=context)
+        task = asyncio.Task(job.call(), loop=self._shared.loop, context=context, **_AT_ONCE)
         self._shared.when_done(task, job.ended)
         return task
 
@@ -190,10 +194,9 @@ class JobTask:
     def begin(self) -> None:
         try:
             self._execution = self._executor.prepare(self.run.job)
-            if self._announcer.may_block_at_start(self.run.job):
+            if not self._announcer.start_unheard(self._execution):
                 self.lane.thread.submit(self._announce)
                 return
-            self._announcer.start(self._execution)
         except Exception as error:
             self._give_up(error)
             return
@@ -256,7 +259,7 @@ class JobTask:
         if task.cancelled():  # before its first line
             self._error = asyncio.CancelledError()
         self._encode()
-        if self._error is None and not self.lane.thread.was_used and not self._announcer.may_block_at_success():
+        if self._error is None and not self.lane.thread.was_used and not self._announcer.hears_of_success():
             self._runner.finish(self, self._settle)
         else:
             self._runner.finish_in_thread(self, self._settle)

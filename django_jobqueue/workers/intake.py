@@ -70,21 +70,30 @@ class Intake:
     def begin_ahead(self, worker: UUID) -> None:
         """While a batch runs, fetch the next, where that is worth it."""
         if self._queue.answers_while_we_work and self._line_is_long and self._pace.may_fetch_ahead and not self.is_wary:
-            self._ahead.begin(partial(self._fetch_ahead, worker))
+            self._ahead.begin(partial(self._fetch_ahead, worker, self._pace.limit))
 
-    def _fetch_ahead(self, worker: UUID) -> None:
-        """In the fetcher's thread, while a batch runs: store what the last one came to, and fetch the next.
+    def top_up(self, worker: UUID) -> None:
+        """While jobs run in other threads: fetch more before the last of those in hand is started.
+
+        Never more than a batch is in hand: what a worker expects to finish in `PREFETCH_SECONDS`.
+        """
+        wanted = self._pace.limit - self._outbox.unstarted
+        if self._line_is_long and self._pace.is_worth_it and 2 * wanted >= self._pace.limit and not self.is_wary:
+            self._fetch_ahead(worker, wanted)
+
+    def _fetch_ahead(self, worker: UUID, wanted: int) -> None:
+        """While a batch runs: store what the last one came to, and fetch the next.
 
         Nothing from one on that runs alone: it is fetched when nothing else is in hand (see `_receive`). And nothing at
         all when jobs of the batch that runs were given back meanwhile: they come before these.
         """
         before = self._outbox.times_emptied
-        jobs = self._exchange(self._pace.limit, worker).reservations
+        jobs = self._exchange(wanted, worker).reservations
         is_next = self._outbox.times_emptied == before
         kept = list(takewhile(is_sociable, jobs)) if is_next else []
         self._outbox.receive(kept)
         self._outbox.add([released(job) for job in jobs[len(kept) :]])
-        self._line_is_long = len(kept) == self._pace.limit
+        self._line_is_long = len(kept) == wanted
         if len(kept) < len(jobs):
             self._settler.exchange(0, worker)
 

@@ -9,11 +9,15 @@ _WORTH = 64
 
 
 class Pace:
-    """Prefetch by time, not by count: many tiny jobs per round trip, and never a second slow one in hand."""
+    """Prefetch by time, not by count: many tiny jobs per round trip, and never a second slow one in hand.
 
-    def __init__(self, budget_seconds: float, most: int) -> None:
+    `at_once`: how many run at the same time.
+    """
+
+    def __init__(self, budget_seconds: float, most: int, at_once: int = 1) -> None:
         self._budget = budget_seconds
         self._most = most
+        self._at_once = at_once
         self._limit = 1
         self._mean: float | None = None
 
@@ -28,9 +32,14 @@ class Pace:
         mean = seconds / jobs
         self._mean = mean if self._mean is None else _WEIGHT * mean + (1 - _WEIGHT) * self._mean
         fits = self._most if self._mean * self._most <= self._budget else int(self._budget / self._mean)
-        self._limit = max(1, min(self._most, fits, self._limit * _GROWTH))
+        self._limit = max(1, min(self._most, fits, max(self._limit, self._at_once) * _GROWTH))
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether a batch is large enough to fetch the next one meanwhile."""
+        return self._limit >= _WORTH
 
     @property
     def may_fetch_ahead(self) -> bool:
         """Whether two batches fit in the budget: one that runs, and one on its way. And are worth it."""
-        return self._limit >= _WORTH and self._mean is not None and 2 * self._limit * self._mean <= self._budget
+        return self.is_worth_it and self._mean is not None and 2 * self._limit * self._mean <= self._budget

@@ -40,6 +40,8 @@ class Runner(ABC):
     """Runs jobs of one worker and puts what came of them into its outbox. `slots`: how many at once."""
 
     slots = 1
+    is_beside = False
+    """Whether jobs run in other threads than the worker's, which can fetch more meanwhile."""
 
     def __init__(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, retire: Retire) -> None:
         self._queue = queue

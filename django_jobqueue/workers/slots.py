@@ -20,6 +20,10 @@ class Slots:
     threads: int | None = None
     on_loop: bool = False
 
+    @property
+    def count(self) -> int:
+        return self.threads or 1
+
     def runner(self, queue: Queue, outbox: Outbox, pace: Pace, watch: Watch, retire: Retire) -> Runner:
         if self.threads is None:
             return Inline(queue, outbox, pace, watch, retire)

@@ -56,6 +56,8 @@ class Threads(Runner):
     Only the worker's own thread calls `run`, `end` and the waits. A thread is started when it is needed first.
     """
 
+    is_beside = True
+
     def __init__(
         self,
         queue: Queue,
@@ -223,7 +225,7 @@ class Threads(Runner):
         return run
 
     def _runs_low(self) -> bool:
-        """Whether less than a batch is left; says so once for each time the worker's thread has looked."""
-        is_low = not self._is_low and self._outbox.unstarted <= self._pace.limit
+        """Whether half a batch is left at most; says so once for each time the worker's thread has looked."""
+        is_low = not self._is_low and self._pace.is_worth_it and 2 * self._outbox.unstarted <= self._pace.limit
         self._is_low = self._is_low or is_low
         return is_low

@@ -83,9 +83,11 @@ class Worker:
         self._membership = membership or Membership(queue, self.queues)
         self._outbox = Outbox(hand)
         self._settler = Settler(queue, QueueOrder(self.queues, weights), self._outbox)
-        self._pace = Pace(conf().PREFETCH_SECONDS, worker_policy(self.queues).prefetch or conf().PREFETCH_MAX)
+        slots = slots or Slots()
+        most = worker_policy(self.queues).prefetch or conf().PREFETCH_MAX
+        self._pace = Pace(conf().PREFETCH_SECONDS, most, slots.count)
         self._intake = Intake(queue, self._outbox, self._settler, self._pace)
-        self._runner = (slots or Slots()).runner(queue, self._outbox, self._pace, watch, self.retire)
+        self._runner = slots.runner(queue, self._outbox, self._pace, watch, self.retire)
         self._runner.stops.are_lost = lambda: self._membership.is_dead
         self._bell = Bell()
         self._stopping = False
@@ -257,6 +259,8 @@ class Worker:
         self._runner.wait_for_room(self._is_told)
         self._intake.wait()
         if self._outbox.has_unstarted:
+            if self._runner.is_beside and self.limits.max_jobs is None and self._may_start():
+                self._intake.top_up(self.identity.id)
             return True
         most = None if self.limits.max_jobs is None else self.limits.max_jobs - self._outbox.started
         exchange = self._intake.fetch(self.identity.id, self._runner.room, most)
@@ -278,7 +282,7 @@ class Worker:
         self._settler.exchange(0, self.identity.id)
 
     def _run_batch(self) -> None:
-        if self.limits.max_jobs is None and self._may_start():
+        if self.limits.max_jobs is None and self._may_start() and not self._runner.is_beside:
             self._intake.begin_ahead(self.identity.id)
         self._runner.run(self._next_job, self.identity.id)
         if self._intake.is_wary:

@@ -50,6 +50,14 @@ def test_an_empty_batch_teaches_nothing():
     assert pace.limit == 4
 
 
+def test_it_grows_from_as_many_as_run_at_once():
+    pace = Pace(0.1, 500, 100)
+    pace.ran(1, 0.0001)
+    assert pace.limit == 400
+    pace.ran(1, 0.1)
+    assert pace.limit == 1
+
+
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 1e6)), max_size=50))
 def test_the_limit_is_always_possible(batches):
     pace = Pace(0.1, 200)

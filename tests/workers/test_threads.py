@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from django_jobqueue import NoRetry, task
 from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.queues.base import Move, WorkerIdentity
+from django_jobqueue.queues.base import Move, Room, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import threads
 from django_jobqueue.workers.board import unwatched
@@ -310,7 +310,8 @@ def test_two_runs_of_one_job_are_two_that_run():
 def one_thread():
     """A runner with one thread, what it holds, and the jobs a, b and c in its worker's hands."""
     queue, outbox, worker = MemoryQueue(), Outbox(), WorkerIdentity()
-    runner = threads.Threads(queue, outbox, Pace(1.0, 1), unwatched, lambda why: None, 1)
+    runner = threads.Threads(queue, outbox, Pace(1.0, 64, 16), unwatched, lambda why: None, 1)
+    runner._pace.ran(1, 0.0)
     queue.join(worker)
     push(queue, "a", "b", "c")
     held = [queue.pop((), worker.id) for _ in range(3)]
@@ -338,7 +339,7 @@ def test_a_thread_takes_none_that_must_run_alone(one_thread):
     wait_until(lambda: len(jobs.ran) == 3)
 
 
-def test_the_worker_is_called_when_less_than_a_batch_is_left(one_thread):
+def test_the_worker_is_called_when_half_a_batch_is_left(one_thread):
     runner, outbox, worker, held = one_thread
     doors = {name: threading.Event() for name in "ab"}
     for name, door in doors.items():
@@ -351,6 +352,45 @@ def test_the_worker_is_called_when_less_than_a_batch_is_left(one_thread):
     calls.join(LONG)
     assert (calls.is_alive(), runner.room, outbox.unstarted) == (False, 0, 1)
     doors["b"].set()
+
+
+def test_more_is_fetched_before_the_last_in_hand_is_started_and_never_more_than_a_batch():
+    """Else all threads would wait for the store each time."""
+    fetched, held = [], []
+
+    class Seen(MemoryQueue):
+        def exchange(self, settlements, queues, limit, worker):
+            before = runner._outbox.unstarted
+            exchange = super().exchange(settlements, queues, limit, worker)
+            if exchange.reservations:
+                fetched.append(before)
+                held.append(before + len(exchange.reservations))
+            return exchange
+
+    queue = Seen()
+    names = [str(n) for n in range(4_000)]
+    jobs.hooks.update(dict.fromkeys(names, lambda: time.sleep(0.001)))
+    push(queue, *names)
+    worker = worker_of(queue, 16)
+    runner = worker._runner
+    worker.run()
+    assert len(jobs.ran) == 4_000
+    assert any(fetched), "it waited until nothing was in hand"
+    assert max(held) <= 500
+
+
+def test_slow_jobs_are_not_fetched_before_there_is_room_for_them():
+    queue, gate = MemoryQueue(), threading.Event()
+    names = [str(n) for n in range(40)]
+    jobs.hooks.update({name: lambda: gate.wait(LONG) for name in names[8:]})
+    push(queue, *names)
+    thread = threading.Thread(target=worker_of(queue, 4).run)
+    thread.start()
+    wait_until(lambda: len(jobs.ran) == 12)
+    wait_until(lambda: sum(job.room is Room.LEASED for job in list(queue.jobs.values())) == 4)
+    gate.set()
+    thread.join(LONG)
+    assert len(jobs.ran) == 40
 
 
 def test_a_job_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):
