@@ -107,6 +107,9 @@ class Coroutines(Threads):
         self._shared.when_done(task, job.ended)
         return task
 
+    def when_done(self, task: asyncio.Task[Any], callback: Callable[[asyncio.Task[Any]], object]) -> None:
+        self._shared.when_done(task, callback)
+
     def restore_hooks(self) -> None:
         if self._traces is not None:
             self._traces.restore_hooks()
@@ -254,11 +257,27 @@ class JobTask:
     def ended(self, task: asyncio.Task[Any]) -> None:
         self.window.shut()
         self._runner.restore_hooks()
-        for child in self._children or ():
-            child.cancel()
         if task.cancelled():  # before its first line
             self._error = asyncio.CancelledError()
         self._encode()
+        self._end_children()
+
+    def _end_children(self) -> None:
+        """And wait for them: what they still do in the thread of the lane would reach the next job."""
+        left = {child for child in self._children or () if not child.done()}
+
+        def one_ended(child: asyncio.Task[Any]) -> None:
+            left.discard(child)
+            if not left:
+                self._end_children()  # they may have begun others
+
+        for child in left.copy():
+            child.cancel()
+            self._runner.when_done(child, one_ended)
+        if not left:
+            self._conclude()
+
+    def _conclude(self) -> None:
         if self._error is None and not self.lane.thread.was_used and not self._announcer.hears_of_success():
             self._runner.finish(self, self._settle)
         else:
