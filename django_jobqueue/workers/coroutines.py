@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -25,6 +26,7 @@ from django_jobqueue.workers.announcer import Execution, NotAnswered
 from django_jobqueue.workers.atomically import Completion
 from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.executor import NOT_RUNNABLE, Executor, milliseconds, not_started, since
+from django_jobqueue.workers.interruption import Interrupted
 from django_jobqueue.workers.outbox import Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.runners import Retire, perform
@@ -106,6 +108,11 @@ class Coroutines(Threads):
         task = asyncio.Task(job.call(), loop=self._shared.loop, context=context, **_AT_ONCE)
         self._shared.when_done(task, job.ended)
         return task
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether what runs was told to end. Who comes later is not told."""
+        return self._interrupted_at is not None
 
     def when_done(self, task: asyncio.Task[Any], callback: Callable[[asyncio.Task[Any]], object]) -> None:
         self._shared.when_done(task, callback)
@@ -195,6 +202,9 @@ class JobTask:
         self._start_ms = 0
 
     def begin(self) -> None:
+        if self._runner.was_interrupted:  # on the way here
+            self._runner.finish(self, partial(outcomes.released, self.run.job))
+            return
         try:
             self._execution = self._executor.prepare(self.run.job)
             if not self._announcer.start_unheard(self._execution):
@@ -235,6 +245,8 @@ class JobTask:
             self._give_up(error)
             return
         self.window.open_for(self._runner.run_task(self))
+        if self._runner.was_interrupted:  # in its first lines, which run before that
+            self.window.interrupt(Interrupted)
 
     async def call(self) -> None:
         """In the job's own task and context. Nothing comes out: `SystemExit` would end the loop."""

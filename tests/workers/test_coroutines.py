@@ -788,6 +788,30 @@ def test_the_end_of_the_grace_interrupts_all_that_runs_and_spends_no_attempt(set
     assert [(job.room.value, job.attempt) for job in queue.jobs.values()] == [("ready", 0)] * 3
 
 
+def test_the_end_of_the_grace_ends_what_held_the_loop_then_and_what_waited_behind_it(settings):
+    """It comes when the window of neither is open."""
+    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
+    queue, ends = MemoryQueue(), []
+
+    async def hold_the_loop():
+        end_when(lambda: True)
+        wait_until(lambda: queue.jobs and runner[0]._interrupted_at, "the end of the grace")
+        try:
+            await asyncio.sleep(LONG)
+        finally:
+            ends.append(time.monotonic() - runner[0]._interrupted_at)
+
+    jobs.hooks.update(a=hold_the_loop, b=lambda: asyncio.sleep(LONG))
+    push(queue, "a", "b")
+    worker = Worker(queue, slots=Slots(threads=2, on_loop=True))
+    runner = [worker._runner]
+    with StopSignals() as signals:
+        signals.run(worker)
+    assert [(job.room.value, job.attempt) for job in queue.jobs.values()] == [("ready", 0)] * 2
+    assert jobs.ran == ["a"]
+    assert ends[0] < 1.0  # not when it is told again
+
+
 def test_a_sync_part_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):
     monkeypatch.setattr(threads, "ABANDON_SECONDS", 0.2)
     settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
