@@ -272,16 +272,19 @@ class JobTask:
         if task.cancelled():  # before its first line
             self._error = asyncio.CancelledError()
         self._encode()
-        self._end_children()
+        if self._children is None:
+            self._conclude()
+        else:
+            self._end_children(self._children)
 
-    def _end_children(self) -> None:
+    def _end_children(self, children: WeakSet[asyncio.Task[Any]]) -> None:
         """And wait for them: what they still do in the thread of the lane would reach the next job."""
-        left = {child for child in self._children or () if not child.done()}
+        left = {child for child in children if not child.done()}
 
         def one_ended(child: asyncio.Task[Any]) -> None:
             left.discard(child)
             if not left:
-                self._end_children()  # they may have begun others
+                self._end_children(children)  # they may have begun others
 
         for child in left.copy():
             child.cancel()
