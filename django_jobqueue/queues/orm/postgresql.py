@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 from django.utils import timezone
+from psycopg.types.datetime import TimestamptzLoader
 
 from django_jobqueue.queues.base import Move, Reservation, Settlement
 from django_jobqueue.queues.orm import arrays
@@ -191,6 +192,14 @@ class PostgreSQLDialect(Insertions):
         to_utc = self.from_time
         return [one._replace(created_at=to_utc(one.created_at), claimed_at=to_utc(one.claimed_at)) for one in line]
 
+    def _claimed_rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """With psycopg's own reader of moments: Django's is Python, and is called twice for each job."""
+        self.connection.ensure_connection()
+        cursor = psycopg.Cursor(self.connection.connection)
+        cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
+        with self.connection.wrap_database_errors:
+            return cursor.execute(sql, params).fetchall()
+
     def _claim_there(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
         """From where the last claim stopped, if the whole line is long to look at. See `crowd.py`."""
         if (place := self._crowd.place(queue)) is None:
@@ -199,7 +208,7 @@ class PostgreSQLDialect(Insertions):
         for sql in _CLAIM_FROM:
             if len(rows) < limit:
                 there = [queue, place.priority, place.seq]
-                rows += self.fast_rows(sql, [*there, worker, limit - len(rows), worker])
+                rows += self._claimed_rows(sql, [*there, worker, limit - len(rows), worker])
         line = [Reservation(*row[:-1]) for row in rows]
         if line:
             self._crowd.moved_on(queue, place, (line[-1].priority, rows[-1][-1]))
@@ -207,7 +216,7 @@ class PostgreSQLDialect(Insertions):
 
     def _claim_anywhere(self, queue: str, limit: int, worker: UUID) -> list[Reservation]:
         begun = time.monotonic()
-        rows = self.fast_rows(_CLAIM, [queue, worker, limit, worker])
+        rows = self._claimed_rows(_CLAIM, [queue, worker, limit, worker])
         seconds = time.monotonic() - begun
         line = [Reservation(*row[:-1]) for row in rows]
         if line:
