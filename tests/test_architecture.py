@@ -71,6 +71,7 @@ MAY_IMPORT_STRINGS = {
     "checks/options.py": "imports what a backend's OPTIONS name, to see whether it can",
     "queues/redis/sources.py": "the function named by a backend's OPTIONS",
     "queues/redis/outbox.py": "the rows of the outbox, by the driver of the project's database and no other",
+    "jobs/cron.py": "croniter, when the first expression is read",
     "queues/recurring.py": "the table of schedules, by the driver of the project's database and no other",
     "queues/orm/queue.py": "the dialect of a database's vendor, so that only its driver is needed",
     "middleware/__init__.py": "the middleware list in JOBQUEUE",

@@ -8,11 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any
-
-from croniter import croniter
-from croniter.croniter import CroniterError
 
 from django_jobqueue.exceptions import InvalidSchedule
 from django_jobqueue.jobs import cron_fields
@@ -21,6 +19,12 @@ from django_jobqueue.jobs import cron_fields
 _YEARS_BETWEEN = 50
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+
+
+@cache
+def _croniter() -> Any:
+    """At the first expression: with what it imports it is a megabyte, and most processes read none."""
+    return import_module("croniter.croniter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def parse(expression: str, with_seconds: bool = False) -> Pattern:
     is_fixed = "*" not in minute and "*" not in hour
     try:
         return Pattern(_numbers("second", second), _numbers("minute", minute), _numbers("hour", hour), days, is_fixed)
-    except CroniterError as error:  # no text is known that does this: our grammar is the narrower one
+    except _croniter().CroniterError as error:  # no text is known that does this: our grammar is the narrower one
         raise InvalidSchedule(f"{expression!r} is no cron expression: {error}") from error
 
 
@@ -96,22 +100,22 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     place, size = {"minute": (0, 60), "hour": (1, 24), "second": (5, 60)}[name]
     fields = ["*"] * 6
     fields[place] = text
-    found: list[Any] = croniter.expand(" ".join(fields))[0][place]
+    found: list[Any] = _croniter().croniter.expand(" ".join(fields))[0][place]
     return tuple(range(size)) if found == ["*"] else tuple(found)
 
 
 @lru_cache(maxsize=4096)
 def _can_come(days: str) -> bool:
     try:
-        croniter.expand(f"0 0 {days}", strict=True)
-    except CroniterError:
+        _croniter().croniter.expand(f"0 0 {days}", strict=True)
+    except _croniter().CroniterError:
         return False
     return _first_day(days, date(2000, 1, 1)) is not None
 
 
 def day_numbers(days: str) -> list[list[Any]]:
     """The numbers of each of the three fields of the day: `["*"]` for all, `"l"` for the last."""
-    found: list[list[Any]] = croniter.expand(f"0 0 {days}")[0][2:5]
+    found: list[list[Any]] = _croniter().croniter.expand(f"0 0 {days}")[0][2:5]
     return found
 
 
@@ -131,8 +135,8 @@ def _last_day(days: str, day: date) -> date | None:
 def _day(days: str, day: date, is_backward: bool) -> date | None:
     try:
         start = datetime.combine(day, time.min) + (_SECOND if is_backward else -_SECOND)
-        named = croniter(f"0 0 {days}", start, datetime, max_years_between_matches=_YEARS_BETWEEN)
+        named = _croniter().croniter(f"0 0 {days}", start, datetime, max_years_between_matches=_YEARS_BETWEEN)
         found: datetime = named.get_prev() if is_backward else named.get_next()
-    except (CroniterError, OverflowError, ValueError):  # none for fifty years, or past the calendar's end
+    except (_croniter().CroniterError, OverflowError, ValueError):  # none for fifty years, or past the calendar's end
         return None
     return found.date()

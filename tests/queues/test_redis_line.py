@@ -114,3 +114,28 @@ def test_many_queues_are_served_in_turn(queue):
     for _ in range(300):
         seen += ids(queue.reserve([], 1, worker))
     assert sorted(seen) == sorted(one.id for one in payloads)
+
+
+@pytest.mark.parametrize(
+    "args", ['{"args":[1],"kwargs":{}}', '{"args":[],"kwargs":{"a":1}}', '{"args":["ü"],"kwargs":{}}']
+)
+@pytest.mark.parametrize(
+    "values", [{}, {"unique_key": "\x02k"}, {"concurrency_key": "c"}, {"priority": -9, "timeout": 2.5}]
+)
+def test_p1_a_plain_job_is_read_as_any_other(queue, args, values):
+    queue.push(job(**values | {"unique_key": None}))
+    mine = job(args=args, **values)
+    queue.push(mine)
+    worker = joined(queue)
+    claimed = claim(queue, 2, worker)[-1]
+    assert claimed == queue.leases(worker)[-1], "which have their traits inside, as no plain one has"
+    assert (claimed.job_id, claimed.args, claimed.timeout) == (mine.id, args, mine.timeout)
+
+
+def test_p9_arguments_that_are_no_text_are_garbage_and_stop_nothing(queue, client):
+    first, broken = jobs(2)
+    queue.push(first)
+    queue.push(broken)
+    record = client.hget(key("jobs"), broken.id.bytes)
+    client.hset(key("jobs"), broken.id.bytes, record[:22] + b"\xff\xfe")
+    assert [(one.job_id, bool(one.task)) for one in claim(queue, 2)] == [(first.id, True), (broken.id, False)]

@@ -15,13 +15,19 @@ from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import NO_ERROR, ErrorRecord, Move, Reservation, Settlement
 from django_jobqueue.queues.redis.entries import Entry
 from django_jobqueue.queues.redis.records import (
+    BEGIN,
+    END,
     EPOCH,
     NO_TRAITS,
+    PLAIN,
+    PLAIN_HEAD,
+    Traits,
     moment,
     more_of,
     own_of,
     pack_own,
     pack_record,
+    readable_traits,
     unpack_record,
 )
 
@@ -37,6 +43,7 @@ _WORDS = Struct(">QQIHIHIIH")
 _COMPLETES = Struct(f"{_SETTLES.format}{_WORDS.format[1:]}")
 _ENTRY = Struct(f">dc{_STATE.size}sI")
 _CLAIMED = Struct(">IcddbHHcId16s16s")
+_CLAIMED_PLAIN = Struct(f"{_CLAIMED.format}{PLAIN_HEAD}")
 _NUMBERED = Struct(">HH")
 _INDEX = Struct(">I")
 _NOBODY = bytes(16)
@@ -164,30 +171,56 @@ def unpack_traits(data: bytes) -> dict[int, bytes]:
 
 def unpack_claimed(piece: bytes, traits: Mapping[int, bytes] = NO_TRAITS) -> Iterator[Reservation]:
     """The jobs of one piece of what `exchange.lua` answers. On the path of every job: no `State` is made."""
-    at = 0
+    at, readable = 0, readable_traits(traits)
     while at < len(piece):
-        size, _, ready_at, _, priority, attempt, crashes, _, lease_no, claimed_at, _, job_id = _CLAIMED.unpack_from(
-            piece, at
-        )
-        at += _CLAIMED.size + size
-        record = unpack_record(piece[at - size : at], traits)
-        yield Reservation(
-            uuid_of(job_id),
-            lease_no,
-            attempt,
-            crashes,
-            record.queue,
-            priority,
-            record.task,
-            record.args,
-            record.max_attempts,
-            record.timeout,
-            record.times_retried,
-            record.created_at,
-            moment(claimed_at),
-            wait_ms(ready_at, claimed_at),
-            record.crash_budget,
-        )
+        (size,) = _INDEX.unpack_from(piece, at)
+        end = at + _CLAIMED.size + size
+        yield _plain_claimed(piece, at, end, readable) or _claimed(piece, at, end, traits)
+        at = end
+
+
+def _plain_claimed(piece: bytes, at: int, end: int, readable: Mapping[int, Traits]) -> Reservation | None:
+    """A job as most are, in one go: no `Record` is made. None for another, and for garbage."""
+    begin = at + _CLAIMED_PLAIN.size
+    if begin > end:
+        return None
+    read = _CLAIMED_PLAIN.unpack_from(piece, at)
+    _, _, ready_at, _, priority, attempt, crashes, _, lease_no, claimed_at, _, job_id, *record = read
+    created, _, _, number, unique_size, flags = record
+    traits = readable.get(number)
+    if traits is None or unique_size or flags != PLAIN:
+        return None
+    try:
+        args = f"{BEGIN}{piece[begin:end].decode()}{END}"
+    except UnicodeDecodeError:
+        return None
+    queue, task, max_attempts, timeout, crash_budget = traits
+    job = uuid_of(job_id), lease_no, attempt, crashes, queue, priority, task, args, max_attempts, timeout, 0
+    return Reservation._make((*job, moment(created), moment(claimed_at), wait_ms(ready_at, claimed_at), crash_budget))
+
+
+def _claimed(piece: bytes, at: int, end: int, traits: Mapping[int, bytes]) -> Reservation:
+    size, _, ready_at, _, priority, attempt, crashes, _, lease_no, claimed_at, _, job_id = _CLAIMED.unpack_from(
+        piece, at
+    )
+    record = unpack_record(piece[end - size : end], traits)
+    return Reservation(
+        uuid_of(job_id),
+        lease_no,
+        attempt,
+        crashes,
+        record.queue,
+        priority,
+        record.task,
+        record.args,
+        record.max_attempts,
+        record.timeout,
+        record.times_retried,
+        record.created_at,
+        moment(claimed_at),
+        wait_ms(ready_at, claimed_at),
+        record.crash_budget,
+    )
 
 
 # -- settlements and entries -------------------------------------------------------------------------------------------

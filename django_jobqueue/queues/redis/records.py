@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isnan, nan
@@ -34,6 +35,8 @@ _VERSION = 1
 NO_TRAITS: Mapping[int, bytes] = {}
 _ZLIB, _POSITIONAL, _HAS_MORE = 1, 2, 4
 _FLAGS = [bytes((flags,)) for flags in range(2 * _HAS_MORE)]
+PLAIN, PLAIN_HEAD = _POSITIONAL, f"{_HEAD.format[1:]}B"
+"""What most records have behind their head: only the arguments, of a call without names. And the form up to there."""
 _UNREADABLE = (StructError, LookupError, UnicodeDecodeError, ValueError, zlib.error)
 
 
@@ -155,6 +158,15 @@ def unpack_record(data: bytes, numbered: Mapping[int, bytes] = NO_TRAITS) -> Rec
     return Record(
         moment(created), queue, priority, task, args, max_attempts, timeout, unique, key, times_retried, budget
     )
+
+
+def readable_traits(numbered: Mapping[int, bytes]) -> dict[int, Traits]:
+    """Those of an answer that can be read, by their numbers."""
+    found = {}
+    for number, data in numbered.items():
+        with suppress(*_UNREADABLE):
+            found[number] = _unpack_traits(data)
+    return found
 
 
 def _traits_at(data: bytes, at: int) -> tuple[Traits, int]:
