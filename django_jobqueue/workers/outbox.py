@@ -125,6 +125,10 @@ class Outbox:
             self._oldest = time.monotonic() if self._settlements else None
 
     @property
+    def has_settlements(self) -> bool:
+        return bool(self._settlements)
+
+    @property
     def oldest_age(self) -> float:
         """Seconds the oldest decision has been waiting."""
         oldest = self._oldest

@@ -225,8 +225,8 @@ class Worker:
                 self._wait()
             elif self._membership.is_dead:  # the line may be anything but empty
                 continue
-            elif not self._runner.wait_for_an_end(self._is_done):  # a job may have left more to do
-                break
+            elif not (self._runner.wait_for_an_end(self._is_done) or self._outbox.has_settlements):
+                break  # nothing runs, and nothing has ended since we asked: a job may leave more to do
 
     def _be_quiet(self) -> None:
         """Store what was decided, and wait for `resume` or `stop`. The heartbeat goes on."""

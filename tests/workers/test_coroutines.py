@@ -139,7 +139,8 @@ def names_of_threads():
 # where they run
 
 
-def test_coroutines_run_at_once_on_one_loop_and_take_no_thread_each():
+def test_coroutines_run_at_once_on_one_loop_and_take_no_thread_each(settings):
+    settings.JOBQUEUE = {"PREFETCH_SECONDS": LONG}  # none is given back meanwhile: what has a past goes to a thread
     queue, party, here = MemoryQueue(), Party(200), []
 
     async def meet():

@@ -11,7 +11,7 @@ import time
 import pytest
 from django.db import OperationalError
 
-from django_jobqueue import NoRetry, task
+from django_jobqueue import FixedDelays, NoRetry, task
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, Room, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
@@ -32,6 +32,12 @@ from tests.workers.jobs import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = 60.0
+
+
+@task(retry=FixedDelays([0]))
+def fails_at_once(name: str) -> None:
+    """Again at once when it fails."""
+    record.func(name)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +114,32 @@ def test_threads_are_started_when_they_are_needed():
     worker_of(queue, 500).run()
     assert len(names) <= 3
     assert set(threading.enumerate()) <= before
+
+
+def test_drain_sees_the_retry_of_a_job_that_ended_while_the_line_was_found_empty():
+    """Its failure is not stored yet when nothing runs any more."""
+    gate = threading.Event()
+
+    class Late(MemoryQueue):
+        def exchange(self, settlements, queues, limit, worker):
+            exchange = super().exchange(settlements, queues, limit, worker)
+            if runner.is_in_job and not exchange.reservations:
+                gate.set()
+                wait_until(lambda: not runner.is_in_job)
+            return exchange
+
+    def fail_once():
+        gate.wait(LONG)
+        if len(jobs.ran) == 1:
+            raise ValueError("once")
+
+    queue = Late()
+    jobs.hooks["a"] = fail_once
+    push(queue, "a", task=fails_at_once, max_attempts=2)
+    worker = worker_of(queue, 2)
+    runner = worker._runner
+    worker.run()
+    assert (jobs.ran, worker.counters.completed) == (["a", "a"], 1)
 
 
 def test_drain_sees_what_a_job_pushes_that_still_ran_when_the_line_was_empty():
