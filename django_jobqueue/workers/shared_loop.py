@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from django_jobqueue.workers.hygiene import close_connections, prepare_thread
+from django_jobqueue.workers.hygiene import clean_connections, close_connections, prepare_thread
 from django_jobqueue.workers.interruption import JobWindow
 from django_jobqueue.workers.surroundings import Traces
 
@@ -34,6 +34,7 @@ class SharedLoop:
         self._context = Context()
         self._is_over = False
         self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(CleaningPool())
 
     def call(self, callback: Callable[..., object], *args: Any) -> None:
         """Call it in the loop's thread: now, when this is it, else as soon as it can."""
@@ -75,6 +76,20 @@ class SharedLoop:
                 self.loop.run_forever()
             except BaseException:  # SystemExit in a task that a job has begun ends it, and so does `loop.stop()`
                 logger.exception("A task has ended the event loop of all jobs; it goes on.")
+
+
+class CleaningPool(ThreadPoolExecutor):
+    """What a job runs in any thread (`asyncio.to_thread`). Each call ends there with its connections, as a job does."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(_run_clean, fn, *args, **kwargs)
+
+
+def _run_clean(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        clean_connections()
 
 
 class SyncThread(Executor):

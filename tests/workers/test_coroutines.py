@@ -240,6 +240,24 @@ def test_what_a_sync_part_leaves_in_its_connection_is_gone_before_the_next_job_o
     assert (same_thread, raw, in_atomic_block, groups) == (thread, None, False, 0)
 
 
+def test_what_a_job_leaves_in_a_thread_of_the_pool_is_gone_before_the_next_call_there():
+    queue, seen = MemoryQueue(), []
+
+    def look():
+        seen.append((threading.get_ident(), connection.in_atomic_block, Group.objects.count()))
+        connection.close()
+
+    async def spoil():
+        await asyncio.to_thread(leave_a_transaction)
+
+    jobs.hooks.update(a=spoil, b=functools.partial(asyncio.to_thread, look))
+    push(queue, "a", "b")
+    assert drain(queue, 1).completed == 2
+    ((thread, *rest),) = seen
+    assert rest == [False, 0]
+    assert thread != threading.get_ident()
+
+
 def test_a_healthy_connection_stays_open_for_the_next_job_of_its_lane():
     queue, seen = MemoryQueue(), []
 
