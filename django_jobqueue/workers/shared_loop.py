@@ -33,6 +33,7 @@ class SharedLoop:
         self._thread: threading.Thread | None = None
         self._context = Context()
         self._is_over = False
+        self._traces: Traces | None = None
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(CleaningPool())
 
@@ -54,6 +55,11 @@ class SharedLoop:
         SyncToAsync.threadlocal.main_event_loop = self.loop
         SyncToAsync.threadlocal.main_event_loop_pid = os.getpid()
 
+    def restore_hooks(self) -> None:
+        """What a job may have set for the loop's thread."""
+        if self._traces is not None:
+            self._traces.restore_hooks()
+
     def stop(self) -> None:
         self._is_over = True
         if self._thread is not None:
@@ -71,6 +77,7 @@ class SharedLoop:
                     self._thread = thread
 
     def _run(self) -> None:
+        self._traces = Traces()
         while not self._is_over:
             try:
                 self.loop.run_forever()
