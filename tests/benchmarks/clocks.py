@@ -41,8 +41,5 @@ def on_cores(pid: int) -> float:
 
 
 def members(pid: int) -> list[Path]:
-    """The tasks of a server and its processes; one that ends while we look is left out."""
-    try:
-        return [Path(f"/proc/{one}/task") for one in family(pid)]
-    except (FileNotFoundError, ProcessLookupError):
-        return members(pid)
+    """The tasks of a server and its processes."""
+    return [Path(f"/proc/{one}/task") for one in family(pid)]

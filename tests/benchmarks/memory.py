@@ -17,11 +17,14 @@ def field(pid: int, name: str) -> int:
 
 
 def family(pid: int) -> Iterator[int]:
-    """The process and its descendants."""
+    """The process and its descendants; of one that ends while we look, those that were seen."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from family(int(child))
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))
+    except (FileNotFoundError, ProcessLookupError):
+        return
 
 
 def of_all(pids: Iterable[int]) -> dict[str, float]:
