@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import QuerySet
 
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.models import DeadLetterJob, DelayedJob, Job, JobHistory, JobLock, JobPriority, WorkerProcess
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.queues.orm import OrmQueue
+from tests import proc
 from tests.crash import tasks
 from tests.waiting import PATIENCE, wait_until
 
@@ -184,6 +187,29 @@ class Stage:
 
     def is_settled(self) -> bool:
         return self.live() == 0
+
+    def freeze(self, pid: int) -> None:
+        """Stop a process, but not while it writes to SQLite: nobody else could write there until it goes on."""
+
+        def is_frozen() -> bool:
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: proc.state(pid) == "T")
+            if self._can_be_written():
+                return True
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+        wait_until(is_frozen, f"{pid} holds no lock")
+
+    def _can_be_written(self) -> bool:
+        if connections[self.database].vendor != "sqlite":
+            return True
+        with closing(sqlite3.connect(connections[self.database].settings_dict["NAME"], timeout=0.5, uri=True)) as file:
+            try:
+                file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+        return True
 
 
 def finish(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, str, str]:

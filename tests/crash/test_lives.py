@@ -90,7 +90,7 @@ def test_a_frozen_worker_loses_its_jobs_and_comes_back(open_stage):
     behind = stage.push_many(tasks.work, 4, "behind")
     frozen = stage.worker(conf={"PREFETCH_SECONDS": 3_600, "FLUSH_SECONDS": 3_600})  # it keeps what it fetched
     stage.wait_for("start", "slow")
-    frozen.send_signal(signal.SIGSTOP)
+    stage.freeze(frozen.pid)
     healthy = stage.worker()
     stage.wait_for("start", "slow", count=2)
 

@@ -97,7 +97,7 @@ def test_a_job_whose_lease_ended_in_an_outage_runs_again_and_none_is_lost(open_s
     crew = {worker.pid: worker for worker in (stage.worker(), stage.worker())}
     wait_until(lambda: stage.workers("running") == 2, "both are there")
     [first] = stage.wait_for("start", "slow")
-    crew[first.pid].send_signal(signal.SIGSTOP)
+    stage.freeze(first.pid)
     server.kill()
     over = time.monotonic() + 2 * lease
     wait_until(lambda: time.monotonic() > over)

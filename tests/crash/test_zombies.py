@@ -70,7 +70,7 @@ def freeze_all(stage, crew, how, number):
     begun = [stage.wait_for("start", f"job{number}.{n}")[0] for n in range(len(crew))]
     assert {line.pid for line in begun} == {worker.pid for worker in crew}
     for worker in crew:
-        worker.send_signal(signal.SIGSTOP)
+        stage.freeze(worker.pid)
     over = time.monotonic() + LEASE
     wait_until(lambda: time.monotonic() > over)
     return gate

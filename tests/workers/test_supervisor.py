@@ -465,7 +465,7 @@ def test_a_child_that_is_frozen_loses_its_lease_and_writes_nothing_when_it_wakes
     stage, parent = crew(lease=SHORT)
     gate, lines = both_at_work(stage)
     frozen = lines[0]
-    os.kill(frozen.pid, signal.SIGSTOP)
+    stage.freeze(frozen.pid)
     gate.touch()
     stage.wait_for("end", frozen.name)  # by the other child: the lease is over
     wait_until(stage.is_settled)
