@@ -12,13 +12,12 @@ import threading
 
 from django_jobqueue.exceptions import UnknownTask
 from django_jobqueue.jobs.registry import lookup
-from django_jobqueue.lifecycle import outcomes
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.workers.board import Watch
 from django_jobqueue.workers.job_task import Attempt, JobTask, noted
 from django_jobqueue.workers.outbox import Outbox
 from django_jobqueue.workers.pace import Pace
-from django_jobqueue.workers.runners import Retire, perform
+from django_jobqueue.workers.runners import Retire, perform, settlement_of
 from django_jobqueue.workers.shared_loop import JOIN_SECONDS, Lane, SharedLoop, TaskWindow
 from django_jobqueue.workers.threads import Run, Threads
 
@@ -87,12 +86,7 @@ class Coroutines(Threads):
 
     def finish(self, job: JobTask, attempt: Attempt) -> None:
         """Nothing of it needs a thread."""
-        try:
-            settlement = attempt()
-        except Exception as error:
-            logger.exception("Job %s could not be run.", job.run.job.job_id)
-            settlement = outcomes.failed(job.run.job, error, None, outcomes.Timing())
-        self._outbox.finish(settlement)
+        self._outbox.finish(settlement_of(attempt, job.run.job, job.window))
         self._pass_on(job)
 
     def finish_in_thread(self, job: JobTask, attempt: Attempt) -> None:

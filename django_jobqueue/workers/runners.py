@@ -101,17 +101,21 @@ class Runner(ABC):
         """Wait for what runs. What does not end when it is interrupted is given back."""
 
 
-def perform(attempt: Callable[[], Settlement], job: Reservation, window: JobWindow, outbox: Outbox) -> None:
-    """Bring one job to its settlement, whatever happens, and leave nothing of it in this thread."""
+def settlement_of(attempt: Callable[[], Settlement], job: Reservation, window: JobWindow) -> Settlement:
+    """What `attempt` comes to, whatever happens in it."""
     try:
-        settlement = attempt()
+        return attempt()
     except Interrupted:
         window.shut()  # it may have been raised on the way out, before the window was shut
-        settlement = interrupted(job)
+        return interrupted(job)
     except Exception as error:  # a fault of ours, not the job's: it must cost neither the job nor the worker
         logger.exception("Job %s could not be run.", job.job_id)
-        settlement = failed(job, error, None, Timing())
-    outbox.finish(settlement)
+        return failed(job, error, None, Timing())
+
+
+def perform(attempt: Callable[[], Settlement], job: Reservation, window: JobWindow, outbox: Outbox) -> None:
+    """Bring one job to its settlement, and leave nothing of it in this thread."""
+    outbox.finish(settlement_of(attempt, job, window))
     if window.was_interrupted:
         close_connections()  # a driver may have been in the middle of a conversation
     else:

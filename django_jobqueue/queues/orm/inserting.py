@@ -203,21 +203,11 @@ def _push_values(job: JobPayload) -> tuple[Any, ...]:
 
 def _written(job: JobPayload) -> tuple[Any, ...]:
     """For `_PUSH_TEXT`."""
-    return (
-        job.id,
-        job.queue,
-        job.task,
-        job.args,
-        job.priority,
-        job.max_attempts,
-        "NULL" if job.timeout is None else repr(float(job.timeout)),
-        "NULL" if job.crash_budget is None else int(job.crash_budget),
-        job.concurrency_key,
-        job.times_retried,
-        job.id,
-        job.queue,
-        job.priority,
-    )
+    job_id, queue, task, args, priority, max_attempts, timeout, crash_budget, _, key, retried, *_ = _push_values(job)
+    seconds = "NULL" if timeout is None else repr(float(timeout))
+    budget = "NULL" if crash_budget is None else int(crash_budget)
+    described = job_id, queue, task, args, priority, max_attempts, seconds, budget, key, retried
+    return (*described, job_id, queue, priority)
 
 
 _PUSH_ARRAYS: tuple[Callable[[Any], str], ...] = (
