@@ -5,6 +5,7 @@ python -m tests.benchmarks --stores redis           one store
 python -m tests.benchmarks --quick                  one small round, minutes: a look, not a result
 python -m tests.benchmarks --json results.json --write-docs
 python -m tests.benchmarks --read results.json --write-docs        later, from the file: nothing is measured
+python -m tests.benchmarks --json results.json --more              further rounds, added to those of the file
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--stores", type=among(STORES), default=",".join(STORES))
     parser.add_argument("--systems", type=among(NAMES), default=",".join(NAMES))
     parser.add_argument("--what", nargs="+", metavar="BEGIN", help="Only those whose names begin so.")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="Write every figure of every round.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write every figure, after every round.")
+    parser.add_argument("--more", action="store_true", help="Begin with the rounds that the file of --json holds.")
     parser.add_argument("--read", type=Path, metavar="FILE", help="Measure nothing: the results are in this file.")
     parser.add_argument("--write-docs", action="store_true", help=f"Renew the figures in {pages.PAGE}.")
     parser.add_argument("--quick", action="store_true", help="One small round.")
@@ -79,7 +81,10 @@ def options() -> argparse.Namespace:
         "--install", action="store_true", help="Make the virtualenvs of the peers, and measure nothing."
     )
     parser.add_argument("--seconds", type=float, default=5_400, help="Begin no round that would end later than this.")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.more and not given.json:
+        parser.error("--more adds to the rounds of a file: say which by --json FILE")
+    return given
 
 
 def scale_of(given: argparse.Namespace) -> Scale:
@@ -111,8 +116,6 @@ def main() -> None:
         raise SystemExit(1 if install(given.systems) else 0)
     results = json.loads(given.read.read_text()) if given.read else run(given)
     print(watch.comparison(results) if given.compare else report.report(results))
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n")
     if given.record:
         watch.record(results)
     if given.write_docs:
@@ -124,9 +127,20 @@ def main() -> None:
 def run(given: argparse.Namespace) -> dict[str, Any]:
     scale, missing = scale_of(given), install(given.systems)
     names = [name for name in given.systems if name not in missing]
+    before = json.loads(given.json.read_text()) if given.more else None
+
+    def keep(results: dict[str, Any]) -> None:
+        if given.json:
+            new = given.json.with_name(f"{given.json.name}.new")
+            new.write_text(json.dumps(results, indent=1) + "\n")
+            new.replace(given.json)
+
     with opened(given.stores, names, scale) as (benches, directory):
-        results = measure(benches, scale, given.seconds)
-        return results | {"machine": results["machine"] | {"sync_us": synced_write(directory), "missing": missing}}
+        results = before or beginning(benches, scale, missing, synced_write(directory))
+        if before:
+            refuse_another(results, beginning(benches, replace(scale, counts=False), missing, 0.0))
+        measure(results, benches, scale, given.seconds, keep)
+        return results
 
 
 def install(names: list[str]) -> dict[str, str]:
@@ -158,17 +172,43 @@ def opened(wanted: list[str], names: list[str], scale: Scale) -> Iterator[tuple[
         yield [Bench(stores[name], stores, on(name, names), scale) for name in STORES if name in wanted], directory
 
 
-def measure(benches: list[Bench], scale: Scale, seconds: float) -> dict[str, Any]:
-    begun = time.monotonic()
-    found = {bench.name: about(bench) for bench in benches}
+def beginning(benches: list[Bench], scale: Scale, missing: dict[str, str], sync_us: float) -> dict[str, Any]:
+    """Results without a round: what and where it is measured, and what is counted, which no clock is needed for."""
+    about_it = {"missing": missing, "sync_us": sync_us, "broken": {}, "rounds": 0, "seconds": 0.0}
+    chosen = {"systems": {bench.name: [str(one) for one in bench.systems] for bench in benches}, "what": [*scale.what]}
+    stores = {bench.name: about(bench) for bench in benches}
+    return {"machine": machine(scale) | chosen | about_it, "stores": stores}
+
+
+def refuse_another(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Rounds of other versions, systems or amounts are another measurement."""
+    for name in sorted({*now["machine"]} - {"missing", "sync_us", "broken", "rounds", "seconds"}):
+        if before["machine"].get(name) != now["machine"][name]:
+            raise SystemExit(f"--more: {name} was {before['machine'].get(name)} and is {now['machine'][name]} now")
+
+
+def measure(
+    results: dict[str, Any],
+    benches: list[Bench],
+    scale: Scale,
+    seconds: float,
+    keep: Callable[[dict[str, Any]], None] = lambda results: None,
+) -> None:
+    """Add the figures to the results, and hand them on after every round: a run that is cut has its rounds."""
+    begun, found = time.monotonic(), results["stores"]
     for bench in benches:
         say(f"{bench.version}: filling the queues")
         bench.prepare()
+        if scale.counts and not found[bench.name]["counted"]:
+            found[bench.name]["counted"] = counted(bench)
     todo = [(found[bench.name]["rounds"], bench, one) for bench in benches for one in measures_of(bench)]
-    done, broken = repeat(todo, scale.rounds, begun + seconds)
-    for bench in benches:
-        found[bench.name]["counted"] = counted(bench) if scale.counts else {}
-    return {"machine": machine(done, time.monotonic() - begun, scale) | {"broken": broken}, "stores": found}
+    about_it, spent = results["machine"], results["machine"]["seconds"]
+
+    def end_of_round(rounds: int) -> None:
+        about_it.update(rounds=rounds, seconds=spent + time.monotonic() - begun)
+        keep(results)
+
+    repeat(todo, range(about_it["rounds"], scale.rounds), begun + seconds, about_it["broken"], end_of_round)
 
 
 def measures_of(bench: Bench) -> list[Measure]:
@@ -176,12 +216,21 @@ def measures_of(bench: Bench) -> list[Measure]:
     return [*bench.measures(), *(one for one in others if one.what.startswith(bench.scale.what))]
 
 
-def repeat(todo: list[Todo], rounds: int, end: float) -> tuple[int, dict[str, str]]:
-    """So many rounds, or less when the next one would end too late; how many there were, and what did not work."""
-    done, longest, broken = 0, 0.0, {}
-    while done < rounds and time.monotonic() + longest < end:
+def repeat(
+    todo: list[Todo],
+    rounds: range,
+    end: float,
+    broken: dict[str, str],
+    end_of_round: Callable[[int], None] = lambda rounds: None,
+) -> None:
+    """These rounds, or less when the next one would end too late; what did not work is added to `broken`."""
+    longest = 0.0
+    for done in rounds:
         begun = time.monotonic()
-        say(f"round {done + 1} of {rounds}")
+        if begun + longest >= end:
+            say(f"stopped after {done} rounds: another one would have ended too late (--seconds)")
+            return
+        say(f"round {done + 1} of {rounds.stop}")
         # Backwards every other time, so that no system always follows the same one.
         for figures, bench, one in todo if done % 2 == 0 else reversed(todo):
             if (place := f"{one.system} on {bench.name}, {one.what}") not in broken:
@@ -191,17 +240,16 @@ def repeat(todo: list[Todo], rounds: int, end: float) -> tuple[int, dict[str, st
                     broken[place] = str(problem)
                     figures[one.system].pop(one.what)
                     say(f"  {place} failed: {problem}")
-        done, longest = done + 1, max(longest, time.monotonic() - begun)
-    if done < rounds:
-        say(f"stopped after {done} rounds: another one would have ended too late (--seconds)")
-    return done, broken
+        longest = max(longest, time.monotonic() - begun)
+        end_of_round(done + 1)
 
 
 def note(kept: dict[str, Any], bench: Bench, one: Measure) -> None:
     """Measure, and add the figures to those of other rounds."""
     kept = kept.setdefault(one.system, {}).setdefault(one.what, {})
+    begun = time.monotonic()
     values = one.run()
-    say(f"  {bench.name:9}{one.system:16}{one.what:44}" + short(values))
+    say(f"{time.monotonic() - begun:5.0f} s  {bench.name:9}{one.system:16}{one.what:44}" + short(values))
     for name, value in values.items():
         kept.setdefault(name, []).append(value)
 
@@ -215,10 +263,8 @@ def short(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:,.1f}" for name, value in values.items())
 
 
-def machine(rounds: int, seconds: float, scale: Scale) -> dict[str, Any]:
+def machine(scale: Scale) -> dict[str, Any]:
     return {
-        "rounds": rounds,
-        "seconds": seconds,
         "cores": os.cpu_count(),
         "python": f"Python {platform.python_version()}",
         "django": f"Django {django.__version__}",

@@ -68,9 +68,11 @@ def test_a_measurement_that_fails_costs_only_itself() -> None:
     figures: Rounds = {}
     redis, good = SimpleNamespace(name="redis"), Measure("rq", "drain, a", lambda: {"per_second": 1.0})
 
-    done, broken = repeat([(figures, redis, good), (figures, redis, Measure("rq", "drain, b", fail))], 2, math.inf)
+    todo = [(figures, redis, good), (figures, redis, Measure("rq", "drain, b", fail))]
+    ended: list[int] = []
+    repeat(todo, range(2), math.inf, broken := {}, ended.append)
 
-    assert (done, broken) == (2, {"rq on redis, drain, b": "a worker ended"})
+    assert (ended, broken) == ([1, 2], {"rq on redis, drain, b": "a worker ended"})
     assert figures == {"rq": {"drain, a": speed(1.0, 1.0)}}
 
 
@@ -303,6 +305,21 @@ def test_a_small_run_measures_on_sqlite(tmp_path) -> None:
     assert all(rounds["ours"][what]["written"][0] > 1_000 for what in drains)
     assert rounds["raw"]["drain, 1 connection"]["per_second"][0] > 0
     assert rounds["ours"]["latency, half load"]["pss_mb"][0] > 10
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_cut(tmp_path) -> None:
+    file = tmp_path / "results.json"
+
+    begun = run_small("sqlite", file, "enqueue_many")["rounds"]
+    more = run_small("sqlite", file, "enqueue_many", "--more", "--rounds", "2")["rounds"]
+    with pytest.raises(subprocess.CalledProcessError):
+        run_small("sqlite", file, "enqueue", "--more", "--rounds", "3")
+
+    first, both = (rounds["ours"]["enqueue_many"]["per_second"] for rounds in (begun, more))
+    assert both[:1] == first
+    assert len(both) == 2
+    assert json.loads(file.read_text())["machine"]["rounds"] == 2
 
 
 @pytest.mark.slow
