@@ -6,9 +6,24 @@ from contextlib import suppress
 
 import pytest
 
+from django_jobqueue.compat import task_logger
 from tests.crash.fixtures import alias, open_stage
+from tests.workers import jobs
 
 __all__ = ["alias", "crew", "open_stage"]
+
+
+@pytest.fixture
+def clean_slate():
+    """No job has run, and none has anything to do."""
+    jobs.ran.clear()
+    jobs.hooks.clear()
+
+
+@pytest.fixture
+def unheard(monkeypatch):
+    """Django's log, where pytest listens, is switched off: nobody hears of a job, so nothing of it needs a thread."""
+    monkeypatch.setattr(task_logger, "disabled", True)
 
 
 @pytest.fixture

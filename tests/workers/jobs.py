@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django_jobqueue import NoRetry, task
+from django_jobqueue.jobs.payload import JobPayload
+from django_jobqueue.queues.base import Queue
+
+LONG = 60.0
+"""Seconds: nothing that works takes so long."""
 
 ran: list[str] = []
 hooks: dict[str, Callable[[], Any]] = {}
@@ -22,3 +29,13 @@ def record(name: str) -> Any:
 def broken(name: str) -> None:
     ran.append(name)
     raise ValueError(name)
+
+
+def push(queue: Queue, /, *names: str, task=record, **options: Any) -> list[UUID]:
+    return queue.push(*(JobPayload.create(task, (name,), **options) for name in names))
+
+
+def nap() -> None:
+    """In pieces: an exception for a thread comes when it runs Python code again."""
+    for _ in range(10_000):
+        time.sleep(0.005)

@@ -42,9 +42,7 @@ class Server(MemoryQueue):
 
 
 @pytest.fixture(autouse=True)
-def _clean_slate(monkeypatch):
-    jobs.ran.clear()
-    jobs.hooks.clear()
+def _set_up(clean_slate, monkeypatch):
     monkeypatch.setattr(pace, "_WORTH", 4)
 
 

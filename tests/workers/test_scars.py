@@ -24,9 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _clean_slate(monkeypatch):
-    jobs.ran.clear()
-    jobs.hooks.clear()
+def _set_up(clean_slate, monkeypatch):
     monkeypatch.setattr(worker_module, "OUTAGE_FIRST_PAUSE", 0.001)
 
 

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import signal
 import threading
 import time
 
 import pytest
-from django.db import OperationalError
 
-from django_jobqueue import FixedDelays, NoRetry, task
-from django_jobqueue.jobs.payload import JobPayload
-from django_jobqueue.queues.base import Move, Room, WorkerIdentity
+from django_jobqueue import FixedDelays, task
+from django_jobqueue.queues.base import Room, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
-from django_jobqueue.workers import threads
-from django_jobqueue.workers.board import unwatched
-from django_jobqueue.workers.interruption import Interrupted, ThreadWindow
-from django_jobqueue.workers.outbox import Outbox
-from django_jobqueue.workers.pace import Pace
-from django_jobqueue.workers.shutdown import StopSignals
 from django_jobqueue.workers.slots import Slots
 from django_jobqueue.workers.worker import Limits, Worker
-from tests.crash import tasks
-from tests.crash.fixtures import on_most
-from tests.crash.processes import finish, terminate
 from tests.waiting import wait_until
 from tests.workers import jobs
-from tests.workers.jobs import record
+from tests.workers.jobs import LONG, nap, push, record
 
-pytestmark = pytest.mark.django_db(transaction=True)
-LONG = 60.0
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clean_slate")]
 
 
 @task(retry=FixedDelays([0]))
 def fails_at_once(name: str) -> None:
     """Again at once when it fails."""
     record.func(name)
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate():
-    jobs.ran.clear()
-    jobs.hooks.clear()
-
-
-def push(queue, *names, task=record, **options):
-    return queue.push(*(JobPayload.create(task, (name,), **options) for name in names))
 
 
 def worker_of(queue, threads=4, **options):
@@ -241,151 +216,6 @@ def test_a_suspect_runs_alone():
     assert len(jobs.ran) == 7
 
 
-# the end
-
-
-def test_a_stopping_worker_lets_what_runs_finish_and_gives_back_the_rest():
-    queue, gate = MemoryQueue(), threading.Event()
-    jobs.hooks.update({str(n): lambda: gate.wait(20) for n in range(10)})
-    push(queue, *(str(n) for n in range(10)))
-    worker = Worker(queue, slots=Slots(threads=3))
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    wait_until(lambda: len(jobs.ran) == 3)
-    worker.stop()
-    gate.set()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert worker.counters.completed == 3
-    assert sorted(job.room.value for job in list(queue.jobs.values())) == ["ready"] * 7
-    assert {job.attempt for job in list(queue.jobs.values())} == {0}
-
-
-def nap():
-    for _ in range(10_000):
-        time.sleep(0.005)
-
-
-@pytest.mark.parametrize("work", [nap, lambda: asyncio.run(asyncio.sleep(LONG))], ids=["sync", "own loop"])
-def test_the_end_of_the_grace_interrupts_all_that_runs(settings, work):
-    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.1}
-    queue = MemoryQueue()
-    jobs.hooks.update(dict.fromkeys("abc", work))
-    push(queue, *"abc")
-    threading.Thread(
-        target=lambda: (wait_until(lambda: len(jobs.ran) == 3), signal.raise_signal(signal.SIGTERM)), daemon=True
-    ).start()
-    with StopSignals() as signals:
-        signals.run(Worker(queue, slots=Slots(threads=3)))
-    assert sorted(job.room.value for job in list(queue.jobs.values())) == ["ready"] * 3
-    assert {job.attempt for job in list(queue.jobs.values())} == {0}
-
-
-@task(retry=NoRetry())
-async def cleans_up_badly(name: str) -> None:
-    jobs.ran.append(name)
-    try:
-        await asyncio.sleep(LONG)
-    finally:
-        raise ValueError(name)
-
-
-def test_a_coroutine_whose_cleaning_up_fails_at_the_end_of_the_grace_spends_no_attempt(settings):
-    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
-    queue = MemoryQueue()
-    (job_id,) = push(queue, "a", task=cleans_up_badly)
-    threading.Thread(
-        target=lambda: (wait_until(lambda: jobs.ran), signal.raise_signal(signal.SIGTERM)), daemon=True
-    ).start()
-    with StopSignals() as signals:
-        signals.run(Worker(queue, slots=Slots(threads=2)))
-    assert (queue.jobs[job_id].room.value, queue.jobs[job_id].attempt) == ("ready", 0)
-
-
-def test_the_cause_of_one_interruption_is_not_that_of_the_next_job():
-    window = ThreadWindow()
-    window.open()
-    window.runs_elsewhere(lambda: None)
-    window.interrupt(Interrupted)
-    assert window.cause is Interrupted
-    window.shut()
-    window.open()
-    assert window.cause is None
-
-
-def test_two_runs_of_one_job_are_two_that_run():
-    """It was lost, and came here again while its first run went on."""
-    gates = threading.Event(), threading.Event()
-    turns = iter(gates)
-    jobs.hooks["a"] = lambda: next(turns).wait(LONG)
-    queue, outbox, worker = MemoryQueue(), Outbox(), WorkerIdentity()
-    runner = threads.Threads(queue, outbox, Pace(1.0, 1), unwatched, lambda why: None, 2)
-    queue.join(worker)
-    push(queue, "a")
-    first = queue.pop((), worker.id)
-    with runner:
-        for n in (1, 2):
-            outbox.receive([first._replace(lease_no=n)])
-            runner.run(outbox.start_next, worker.id)
-            wait_until(lambda n=n: len(jobs.ran) == n)
-        assert runner.room == 0
-        gates[0].set()
-        wait_until(lambda: outbox.oldest_age)
-        wait_until(lambda: runner.room == 1)
-        assert runner.is_in_job
-        gates[1].set()
-        runner.end()
-        assert not runner.is_in_job
-
-
-@pytest.fixture
-def one_thread():
-    """A runner with one thread, what it holds, and the jobs a, b and c in its worker's hands."""
-    queue, outbox, worker = MemoryQueue(), Outbox(), WorkerIdentity()
-    runner = threads.Threads(queue, outbox, Pace(1.0, 64, 16), unwatched, lambda why: None, 1)
-    runner._pace.ran(1, 0.0)
-    queue.join(worker)
-    push(queue, "a", "b", "c")
-    held = [queue.pop((), worker.id) for _ in range(3)]
-    with runner:
-        yield runner, outbox, worker.id, held
-        runner.end()
-
-
-def test_a_thread_takes_its_next_job_itself(one_thread):
-    runner, outbox, worker, held = one_thread
-    outbox.receive(held)
-    runner.run(outbox.start_next, worker)  # and never again
-    wait_until(lambda: len(jobs.ran) == 3)
-    wait_until(lambda: runner.room == 1)
-    assert jobs.ran == ["a", "b", "c"]
-
-
-def test_a_thread_takes_none_that_must_run_alone(one_thread):
-    runner, outbox, worker, held = one_thread
-    outbox.receive([held[0], held[1]._replace(crashes=1), held[2]])
-    runner.run(outbox.start_next, worker)
-    wait_until(lambda: runner.room == 1)
-    assert (jobs.ran, outbox.unstarted) == (["a"], 2)
-    runner.run(outbox.start_next, worker)  # the worker's thread may: it sees to it that nothing else runs
-    wait_until(lambda: len(jobs.ran) == 3)
-
-
-def test_the_worker_is_called_when_half_a_batch_is_left(one_thread):
-    runner, outbox, worker, held = one_thread
-    doors = {name: threading.Event() for name in "ab"}
-    for name, door in doors.items():
-        jobs.hooks[name] = lambda door=door: door.wait(LONG)
-    outbox.receive(held)
-    runner.run(outbox.start_next, worker)
-    calls = threading.Thread(target=runner.wait_for_room, args=(lambda: False,))
-    calls.start()
-    doors["a"].set()
-    calls.join(LONG)
-    assert (calls.is_alive(), runner.room, outbox.unstarted) == (False, 0, 1)
-    doors["b"].set()
-
-
 def test_more_is_fetched_before_the_last_in_hand_is_started_and_never_more_than_a_batch():
     """Else all threads would wait for the store each time."""
     fetched, held = [], []
@@ -425,26 +255,6 @@ def test_slow_jobs_are_not_fetched_before_there_is_room_for_them():
     assert len(jobs.ran) == 40
 
 
-def test_a_job_that_cannot_be_interrupted_does_not_keep_the_process(settings, monkeypatch):
-    monkeypatch.setattr(threads, "ABANDON_SECONDS", 0.2)
-    settings.JOBQUEUE = {"SHUTDOWN_GRACE": 0.05}
-    queue, gate = MemoryQueue(), threading.Event()
-    lock = threading.Lock()
-    lock.acquire()
-    jobs.hooks["deaf"] = lambda: lock.acquire(timeout=20)
-    push(queue, "deaf")
-    threading.Thread(
-        target=lambda: (wait_until(lambda: jobs.ran), signal.raise_signal(signal.SIGTERM)), daemon=True
-    ).start()
-    began = time.monotonic()
-    with StopSignals() as signals:
-        signals.run(Worker(queue, slots=Slots(threads=2)))
-    assert time.monotonic() - began < 15
-    assert [job.room.value for job in list(queue.jobs.values())] == ["ready"]
-    gate.set()
-    lock.release()
-
-
 # timeouts
 
 
@@ -460,95 +270,3 @@ def test_each_job_has_a_timeout_of_its_own(caplog):
     assert worker.counters.completed == 1
     assert published[-1] is None
     assert all(one is None or one.at > 0 for one in published)
-
-
-# when the store fails
-
-
-def test_a_claim_whose_answer_was_lost_does_not_give_back_what_runs():
-    """Starting anew gives back everything the old name holds: first what runs must end."""
-    failures = []
-
-    class Losing(MemoryQueue):
-        def exchange(self, settlements, queues, limit, worker):
-            exchange = super().exchange(settlements, queues, limit, worker)
-            if "slow" in jobs.ran and not settlements and not failures and limit:
-                failures.append(1)
-                raise OperationalError("the answer was lost")
-            return exchange
-
-    queue = Losing()
-    jobs.hooks["slow"] = lambda: (wait_until(lambda: failures), time.sleep(0.4))
-    push(queue, "slow")
-    worker = Worker(queue, slots=Slots(threads=2))
-    name = worker.identity.id
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    wait_until(lambda: worker.identity.id != name, "the worker starts anew")
-    worker.stop()
-    thread.join(20)
-    assert jobs.ran == ["slow"]
-    assert worker.counters.by_move[Move.COMPLETED] == 1
-    assert worker.counters.lost == 0
-
-
-# real processes
-
-
-slow = pytest.mark.slow
-
-
-@slow
-@on_most
-@pytest.mark.parametrize("option", ["--threads", "--concurrency"])
-def test_the_command_runs_jobs_at_once_in_one_process(open_stage, option):
-    stage = open_stage()
-    gate = stage.directory / "gate"
-    for n in range(3):
-        stage.push(tasks.gated, f"sync{n}", str(gate))
-        stage.push(tasks.agated, f"async{n}", str(gate))
-    worker = stage.worker("--drain", option, "6")
-    stage.wait_for("start", count=6)
-    assert len({line.pid for line in stage.lines("start")}) == 1
-    gate.touch()
-    code, out, err = finish(worker)
-    assert code == 0, err
-    assert "6 completed" in out
-    assert stage.leases() == 0
-
-
-@slow
-@on_most
-@pytest.mark.parametrize("seed", range(3))
-def test_a_signal_at_any_moment_leaves_no_lease_and_burns_no_attempt(open_stage, seed):
-    stage = open_stage()
-    chance = random.Random(seed)
-    stage.push_many(tasks.work, 300)
-    worker = stage.worker("--threads", "4")
-    stage.wait_for("end", count=1)
-    moment = time.monotonic() + chance.uniform(0, 0.3)
-    wait_until(lambda: time.monotonic() >= moment)
-    code, _, err = terminate(worker)
-    assert code == 0, err
-    assert stage.leases() == 0
-    assert not stage.attempts_burnt()
-    assert stage.live() + stage.outcomes()["completed"] == 300
-    assert len(stage.names("end")) == len(set(stage.names("end"))) == stage.outcomes()["completed"]
-
-
-@slow
-@on_most
-def test_the_second_signal_gives_back_what_runs_in_threads(open_stage):
-    stage = open_stage()
-    for n in range(3):
-        stage.push(tasks.gated, f"sync{n}", str(stage.directory / "never"))
-        stage.push(tasks.agated, f"async{n}", str(stage.directory / "never"))
-    worker = stage.worker("--concurrency", "6")
-    stage.wait_for("start", count=6)
-    worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: stage.workers("stopping"), "a heartbeat that says it")
-    code, _, err = terminate(worker, signal.SIGINT)
-    assert code == 0, err
-    assert stage.leases() == 0
-    assert not stage.attempts_burnt()
-    assert not stage.outcomes()

@@ -9,7 +9,6 @@ import pytest
 from django.db import DataError, OperationalError
 
 from django_jobqueue import get_queue
-from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues.base import Move, WorkerIdentity
 from django_jobqueue.queues.memory import MemoryQueue
 from django_jobqueue.workers import worker as worker_module
@@ -17,19 +16,9 @@ from django_jobqueue.workers.executor import Executor
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.waiting import wait_until
 from tests.workers import jobs
-from tests.workers.jobs import broken, record
+from tests.workers.jobs import broken, push
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate():
-    jobs.ran.clear()
-    jobs.hooks.clear()
-
-
-def push(store, *names, task=record, **options):
-    return store.push(*(JobPayload.create(task, (name,), **options) for name in names))
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clean_slate")]
 
 
 def drain(queue, queues=(), **limits):
