@@ -8,9 +8,17 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from django_jobqueue.admin import schedule_runs
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.queues import get_queue
+from django_jobqueue.scheduling import breaker
 from tests.lifecycle.letters import ADD
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_of_stores(monkeypatch):
+    """That one was silent in the test before must not matter."""
+    monkeypatch.setattr(schedule_runs, "_silence", breaker.Silence())
 
 
 @pytest.fixture

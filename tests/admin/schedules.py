@@ -5,13 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.test import Client
+
 from django_jobqueue.compat import as_django_tells_it
 from django_jobqueue.jobs.codec import encode_call
 from django_jobqueue.jobs.schedule import Schedule, every
 from django_jobqueue.models import JobHistory, RecurringJob
 from django_jobqueue.scheduling.edits import plan, store_now
 from django_jobqueue.scheduling.ticks import tick_id
+from tests.admin.conftest import url
 from tests.lifecycle.letters import ADD
+
+LIST = "recurringjob"
+PERMISSIONS = {
+    "pause": "pause_recurringjob",
+    "resume": "pause_recurringjob",
+    "remove": "delete_recurringjob",
+    "run": "trigger_recurringjob",
+    "edit": "change_recurringjob",
+    "add": "add_recurringjob",
+}
+"""What each page asks of who opens it."""
 
 FORM = {
     **{"name": "nightly", "task": ADD, "args": "[1, 2]", "kwargs": "", "kind": "cron", "expression": "0 3 * * *"},
@@ -60,3 +74,16 @@ def leave(row: RecurringJob, outcomes: list[str], **fields: Any) -> None:
         if outcome:
             JobHistory.objects.create(job_id=tick_id(row.name, tick), outcome=outcome, **values)
         tick = when.last_until(tick - timedelta.resolution)
+
+
+def fresh(row: RecurringJob) -> RecurringJob:
+    return RecurringJob.objects.get(pk=row.pk)
+
+
+def rows_of(client: Client, query: str = "") -> list[str]:
+    """The names in the list, as it is shown."""
+    return [row.name for row in client.get(f"{url(LIST)}?{query}").context["cl"].result_list]
+
+
+def run_page(row: RecurringJob) -> str:
+    return url(LIST, "run", row.pk)

@@ -19,7 +19,6 @@ from tests.workers.coroutines import drain, push, reasons
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clean_slate", "unheard")]
 
-
 told: list[tuple[str, int, str]] = []
 
 

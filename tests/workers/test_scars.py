@@ -18,7 +18,8 @@ from django_jobqueue.workers.interruption import Interrupted, JobWindow
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.api import tasks  # noqa: F401 (one of them has the queue `emails`)
 from tests.workers import jobs
-from tests.workers.test_worker import Wrapped, push, rooms
+from tests.workers.jobs import push
+from tests.workers.test_worker import Wrapped, rooms
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
