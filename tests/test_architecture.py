@@ -82,7 +82,7 @@ STRING_IMPORTERS = {"import_string", "import_module", "__import__"}
 # These read the machine's: file -> why.
 MAY_READ_THE_MACHINES_CLOCK = {
     "queues/orm/sqlite.py": "a file has no clock: the machine's is the store's",
-    "queues/memory.py": "it lives in this process",
+    "queues/memory/moves.py": "it lives in this process",
     "queues/redis/register.py": "rows for people to look at; the lease is kept in Redis, by its clock",
     "queues/redis/inspecting.py": "looks at these rows",
 }
