@@ -2,7 +2,20 @@
 
 import pytest
 
-_PARTS = ("hooks", "producing", "claiming", "settling", "living", "dying", "stopping", "races", "orm")
+_PARTS = (
+    "hooks",
+    "fates",
+    "producing",
+    "waiting",
+    "looking",
+    "claiming",
+    "settling",
+    "living",
+    "dying",
+    "stopping",
+    "races",
+    "orm",
+)
 _OUTBOX = ("hooks", "committing", "arriving", "mishaps")
 
 pytest.register_assert_rewrite(

@@ -17,10 +17,12 @@ from tests.queues.claiming import Claiming
 from tests.queues.dying import Dying
 from tests.queues.hooks import Hooks
 from tests.queues.living import Living
-from tests.queues.producing import Cancelling, Delaying, Looking, Pushing, Unique
+from tests.queues.looking import Looking
+from tests.queues.producing import Pushing, Unique
 from tests.queues.races import Races
 from tests.queues.settling import Burying, Fencing, Settling
 from tests.queues.stopping import Budgets, Stopping
+from tests.queues.waiting import Cancelling, Delaying
 
 
 class QueueContract(
