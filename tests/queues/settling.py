@@ -162,6 +162,20 @@ class Fencing(Hooks):
         assert self.outcomes(queue, old.job_id) == ["completed"]
         assert self.dead_letter(queue, old.job_id) is None
 
+    @pytest.mark.parametrize("lost", [0, 1])
+    def test_p3_of_a_large_batch_each_is_fenced_for_itself_and_recorded_for_its_worker(self, queue, lost):
+        queue.push(*jobs(30))
+        workers = [joined(queue), joined(queue)]
+        leases = {one.job_id: (one, worker) for worker in workers for one in claim(queue, 15, worker)}
+        batch = [Settlement(one, Move.COMPLETED) for one, _ in leases.values()]
+        gone = [settlement.reservation for settlement in batch[:lost]]
+        for one in gone:
+            settle(queue, one, Move.RELEASED)
+        assert queue.settle(batch) == [one.reservation not in gone for one in batch]
+        for one, worker in leases.values():
+            records = [(record.outcome, record.worker_id) for record in self.history(queue, one.job_id)]
+            assert records == ([] if one in gone else [("completed", worker)])
+
     @pytest.mark.parametrize("move", Move)
     def test_p3_an_unknown_job_is_not_settled(self, queue, move):
         mine = push_and_claim(queue)

@@ -47,9 +47,8 @@ BUGS = [
         "Oban, chancy, procrastinate: a completion is written whoever holds the job",
         Edit(
             f"{ORM}/completing.py",
-            "ended = self._end_all(done)\n",
-            "ended = {(job.job_id, job.lease_no): Ended(self.to_id(job.job_id), None) for job, *_ in done}\n"
-            "        ended.update(self._end_all(done))\n",
+            "workers = self._end_all(keys)\n",
+            "workers = dict.fromkeys(keys) | self._end_all(keys)\n",
         ),
         tests="tests/queues/test_sqlite.py",
         k="p3",

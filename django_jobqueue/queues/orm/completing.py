@@ -5,9 +5,10 @@ That is what stands in the lease, so the lease is only taken out, by id and numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django_jobqueue import failpoints
@@ -19,11 +20,8 @@ from django_jobqueue.queues.orm.rows import JOBS
 _COMPLETED = str(JobHistory.Outcome.COMPLETED)
 
 
-class Ended(NamedTuple):
-    """A lease that was held, in the database's own values."""
-
-    job_id: Any
-    worker_id: Any
+Key = tuple[Any, int]
+"""A lease: its job, in the database's own value, and its number. UUIDs are hashed and compared in Python."""
 
 
 class Completions(Dialect):
@@ -35,48 +33,45 @@ class Completions(Dialect):
         """Take the leases out that are held with this number: their ids and workers."""
         raise NotImplementedError
 
-    def settle_completed(self, settlements: Sequence[Settlement]) -> set[tuple[UUID, int]] | None:
+    def settle_completed(self, settlements: Sequence[Settlement]) -> Collection[tuple[UUID, int]] | None:
         done = [one for one in settlements if one.move is Move.COMPLETED]
         if not done:
-            return set()
-        ended = self._end_all(done)
-        self.write_history(self._completions(done, ended))
+            return []
+        to_id = self.to_id
+        keys = [(to_id(one.reservation.job_id), one.reservation.lease_no) for one in done]
+        workers = self._end_all(keys)
+        held = [(key, one) for key, one in zip(keys, done, strict=True) if key in workers]
+        self.write_history(self._completions(held, workers))
         failpoints.hit("settle.half_written")
-        over = sorted(lease.job_id for lease in ended.values())
+        over = sorted(db_id for db_id, _ in workers)
         for start in range(0, len(over), self.ids_at_once):
             self._delete_rows(JOBS, "id", over[start : start + self.ids_at_once])
-        return set(ended)
+        return [(one.reservation.job_id, one.reservation.lease_no) for _, one in held]
 
-    def _end_all(self, settlements: Sequence[Settlement]) -> dict[tuple[UUID, int], Ended]:
-        known: dict[int, dict[Any, UUID]] = {}
-        to_id = self.to_id
-        for one in settlements:
-            job_id = one.reservation.job_id
-            known.setdefault(one.reservation.lease_no, {})[to_id(job_id)] = job_id
-        ended: dict[tuple[UUID, int], Ended] = {}
-        for lease_no, wanted in known.items():
-            ordered = sorted(wanted)
-            for start in range(0, len(ordered), self.ids_at_once):
-                for lease in self.end_leases(lease_no, ordered[start : start + self.ids_at_once]):
-                    ended[wanted[lease[0]], lease_no] = Ended._make(lease)
-        return ended
+    def _end_all(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        """Take out the leases of these that are held: who held them."""
+        numbered: dict[int, list[Any]] = {}
+        for db_id, lease_no in keys:
+            numbered.setdefault(lease_no, []).append(db_id)
+        workers: dict[Key, Any] = {}
+        for lease_no, ids in numbered.items():
+            ids.sort()
+            for start in range(0, len(ids), self.ids_at_once):
+                for db_id, worker in self.end_leases(lease_no, ids[start : start + self.ids_at_once]):
+                    workers[db_id, lease_no] = worker
+        return workers
 
-    def _completions(
-        self, settlements: Sequence[Settlement], ended: dict[tuple[UUID, int], Ended]
-    ) -> list[tuple[Any, ...]]:
+    def _completions(self, held: Sequence[tuple[Key, Settlement]], workers: dict[Key, Any]) -> list[tuple[Any, ...]]:
         """As `Moves` writes them."""
         rows: list[tuple[Any, ...]] = []
-        after, to_time = _Moments(self).after, self.to_time
-        for one in settlements:
+        after, to_time = _Moments(self).after, cache(self.to_time)  # many were enqueued at once
+        for key, one in held:
             job, start_ms, run_ms = one.reservation, one.start_ms, one.run_ms
-            lease = ended.get((job.job_id, job.lease_no))
-            if lease is None:
-                continue
             rows.append(
                 (
-                    *(lease.job_id, job.lease_no, job.attempt, job.queue, job.task, job.args, job.priority),
+                    *(*key, job.attempt, job.queue, job.task, job.args, job.priority),
                     *(_COMPLETED, one.result, "", "", "", job.wait_ms + start_ms, run_ms, one.memory_kb),
-                    *(lease.worker_id, to_time(job.created_at)),
+                    *(workers[key], to_time(job.created_at)),
                     *(after(job.claimed_at, start_ms), after(job.claimed_at, start_ms + run_ms)),
                 )
             )
