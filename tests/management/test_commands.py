@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from django_jobqueue.jobs.payload import JobPayload
 from django_jobqueue.management import arguments
-from django_jobqueue.management.commands import queue_work
+from django_jobqueue.management.commands import queue_work, scheduler_run
 from django_jobqueue.models import DeadLetterJob, Job, JobHistory
 from django_jobqueue.queues import get_queue
 from django_jobqueue.queues.base import WorkerIdentity
@@ -258,7 +258,8 @@ def test_cleanup_deletes_history_and_dead_letters_only_when_asked():
         run("queue_cleanup")
 
 
-def test_p10_a_database_that_the_checks_cannot_ask_keeps_no_worker_from_starting(monkeypatch, capsys):
+@pytest.mark.parametrize(("module", "option"), [(queue_work, "--drain"), (scheduler_run, "--once")])
+def test_p10_a_database_that_the_checks_cannot_ask_keeps_nobody_from_starting(module, option, monkeypatch, capsys):
     """Scar: Django's checks connect to MariaDB; a worker that was started during an outage ended at once."""
 
     def refuse(*_, **__):
@@ -266,7 +267,7 @@ def test_p10_a_database_that_the_checks_cannot_ask_keeps_no_worker_from_starting
 
     started = []
     monkeypatch.setattr(BaseCommand, "check", refuse)
-    monkeypatch.setattr(queue_work.Command, "handle", lambda *_, **__: started.append(1))
-    call_command("queue_work", "--drain", skip_checks=False)
+    monkeypatch.setattr(module.Command, "handle", lambda *_, **__: started.append(1))
+    call_command(module.Command(), option, skip_checks=False)
     assert started
     assert "could not ask their database: gone away" in capsys.readouterr().err

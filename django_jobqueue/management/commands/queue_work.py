@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, connections
+from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 
 from django_jobqueue.conf import conf
 from django_jobqueue.exceptions import WorkerNotAllowed
@@ -28,6 +28,7 @@ from django_jobqueue.management.arguments import (
     weighed,
     whole,
 )
+from django_jobqueue.management.patient import PatientCommand
 from django_jobqueue.queues.base import Queue
 from django_jobqueue.scheduling.running import databases_of, scheduler_thread
 from django_jobqueue.workers import child
@@ -49,7 +50,7 @@ Chosen = Mapping[str, int | None]
 _PER_CHILD = ("max_jobs_per_child", "max_memory_per_child", "max_lifetime")
 
 
-class Command(BaseCommand):
+class Command(PatientCommand):
     help = (
         "Run jobs until told to stop (SIGTERM or Ctrl-C finish the running jobs; a second one gives them back). "
         "A parent with child processes; SIGUSR1 makes them quiet, SIGUSR2 lets them go on."
@@ -120,13 +121,6 @@ class Command(BaseCommand):
         self.signals = (Supervisor if is_supervised else StopSignals)(options["grace"])
         with self.signals:  # before the system checks, which take a while
             return super().execute(*args, **options)
-
-    def check(self, *args: Any, **options: Any) -> None:
-        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for, here too."""
-        try:
-            super().check(*args, **options)
-        except (OperationalError, InterfaceError) as error:
-            self.stderr.write(self.style.WARNING(f"System checks could not ask their database: {error}"))
 
     def handle(self, **options: Any) -> None:
         queues = [queue_of(alias) for alias in _aliases(options)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import InterfaceError, OperationalError
+from django.core.management.base import CommandParser
 
 from django_jobqueue.management.arguments import add_backend_or_all, answers_from, queues_of
+from django_jobqueue.management.patient import PatientCommand
 from django_jobqueue.scheduling.running import Until, databases_of, scheduler_of
 
 
-class Command(BaseCommand):
+class Command(PatientCommand):
     help = (
         "Push the jobs of schedules when they are due, until told to stop (SIGTERM or Ctrl-C). May run any number of "
         "times, here and on other hosts: each tick becomes one job."
@@ -24,13 +24,6 @@ class Command(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         with Until() as self.until:  # before the system checks, which take a while
             return super().execute(*args, **options)
-
-    def check(self, *args: Any, **options: Any) -> None:
-        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for."""
-        try:
-            super().check(*args, **options)
-        except (OperationalError, InterfaceError) as error:
-            self.stderr.write(self.style.WARNING(f"System checks could not ask their database: {error}"))
 
     def handle(self, **options: Any) -> None:
         queues = queues_of(options["backend"])
