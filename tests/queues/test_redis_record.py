@@ -64,7 +64,8 @@ def test_p11_what_a_database_outage_kept_from_the_tables_is_written_later(queue,
 
 def test_p11_writing_the_record_twice_changes_nothing(queue, client, monkeypatch):
     mine = push_and_claim(queue)
-    monkeypatch.setattr(queue._scripts, "delete_fields", lambda *_: None)
+    run = queue._scripts.run
+    monkeypatch.setattr(queue._scripts, "run", lambda name, *words: name == "recorded" or run(name, *words))
     assert settle(queue, mine, Move.DEAD, reason="exhausted")
     assert client.hlen(key("unrecorded")) == 1
     before = list(JobHistory.objects.values()), list(DeadLetterJob.objects.values())

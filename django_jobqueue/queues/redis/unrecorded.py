@@ -91,7 +91,7 @@ class Unrecorded:
         failpoints.hit("record.committed")
         if self._is_callers():
             return True  # the rows may be rolled back yet: whoever reclaims writes them once more, and deletes then
-        self._scripts.delete_fields(_HASH, fields)
+        self._scripts.run("recorded", b"".join(fields))
         return True
 
     def _is_callers(self) -> bool:
@@ -116,7 +116,7 @@ class Unrecorded:
 
 
 def _field(job_id: UUID, lease_no: int) -> bytes:
-    return job_id.bytes + lease_no.to_bytes(4, "big")
+    return (job_id.int << 32 | lease_no).to_bytes(_FIELD_SIZE, "big")
 
 
 def _entries(pairs: Iterable[tuple[bytes, bytes | None]]) -> list[Entry]:
