@@ -23,8 +23,8 @@ from django_jobqueue.queues.base import Reservation
 from django_jobqueue.queues.orm import statistics, taking_turns
 from django_jobqueue.queues.orm.checkpoints import Log
 from django_jobqueue.queues.orm.completing import Completions
-from django_jobqueue.queues.orm.dialect import MAX_INT, MAX_SMALLINT
-from django_jobqueue.queues.orm.rows import JOBS, LOCKS, READY, insert
+from django_jobqueue.queues.orm.dialect import ALIVE, MAX_INT, MAX_SMALLINT
+from django_jobqueue.queues.orm.rows import DELAYED, JOBS, LOCKS, READY, WORKERS, insert
 from django_jobqueue.queues.orm.values import EPOCH, MICROSECOND
 
 ROWS_AT_ONCE = 20
@@ -43,6 +43,8 @@ _AMONG = "IN (SELECT value FROM json_each(?))"
 _HELD = f"FROM {LOCKS} WHERE id {_AMONG} AND lease_no = ? AND name = ''"
 _END = f"DELETE {_HELD}"
 _HOLDERS = f"SELECT count(*), count(worker_id), min(worker_id), max(worker_id) {_HELD}"
+_LIVES = f"SELECT 1 FROM {WORKERS} WHERE id = ? AND state IN ({', '.join('?' * len(ALIVE))})"
+_IS_DUE = f"SELECT 1 FROM {DELAYED} WHERE due_at <= ? LIMIT 1"
 _MANY = 10
 """Leases from which on it pays to ask first whether one worker holds all of them: RETURNING costs as much again."""
 
@@ -171,6 +173,12 @@ class SQLiteDialect(Completions):
             self.fast_rows(f"DELETE FROM {table} WHERE {column} {_AMONG}", [among])
 
     # -- claim and settle --------------------------------------------------------------------------------------------
+
+    def is_alive(self, worker: UUID) -> bool:
+        return bool(self.fast_rows(_LIVES, (self.to_id(worker), *ALIVE)))
+
+    def promote(self) -> int:
+        return super().promote() if self.fast_rows(_IS_DUE, (self.to_time(self.now()),)) else 0
 
     def _leave_log_alone(self, jobs: int) -> None:
         if self._log is not None:
