@@ -16,6 +16,7 @@ from tests.crash.fixtures import alias, open_stage
 
 __all__ = ["alias", "open_stage"]
 
+SECOND = timedelta(seconds=1)
 EIGHT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """A moment long ago, so that nothing here is early by the store's own clock."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, close_old_connections, connections, transaction
@@ -17,10 +16,8 @@ from django_jobqueue.models import Job, RecurringJob
 from django_jobqueue.scheduling import edits
 from django_jobqueue.scheduling.sync import sync_rows
 from django_jobqueue.scheduling.ticks import tick_id
-from tests.scheduling.conftest import EIGHT, Rows, hours
+from tests.scheduling.conftest import EIGHT, SECOND, Rows, hours
 from tests.waiting import wait_until
-
-SECOND = timedelta(seconds=1)
 
 
 def _on(alias):
