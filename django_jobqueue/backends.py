@@ -23,6 +23,7 @@ from django_jobqueue.compat import (
     TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
+    as_django_tells_it,
     blank_result,
     log_task_enqueued,
     task_enqueued,
@@ -74,8 +75,14 @@ class JobBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         call = encoded_call(args, kwargs, conf().MAX_PAYLOAD_BYTES)
-        payload = self._template(task).again(call[0])
-        return self._result(task, payload.id, self.queue.push(payload, fresh=True)[0], call, timezone.now())
+        template = self._template(task)
+        if template.unique_key is None:
+            [job_id] = self.queue.push_alike(template, [call[0]])
+            own = job_id
+        else:
+            payload = template.again(call[0])
+            [job_id], own = self.queue.push(payload, fresh=True), payload.id
+        return self._result(task, own, job_id, call, as_django_tells_it(timezone.now()))
 
     def enqueue_many(self, task: Any, calls: Iterable[Mapping[str, Any] | Sequence[Any]]) -> list[TaskResult]:
         """One job for each call, all or none, a thousand per round trip."""
@@ -83,12 +90,12 @@ class JobBackend(BaseTaskBackend):
         encoded = [_encoded(position, call) for position, call in enumerate(calls)]
         texts = [call[0] for call in encoded]
         if template.unique_key is None:
-            ids, now = self.queue.push_alike(template, texts), timezone.now()
+            ids, now = self.queue.push_alike(template, texts), as_django_tells_it(timezone.now())
             results = [self._ready(task, job_id, call, now) for job_id, call in zip(ids, encoded, strict=True)]
             self._tell(results)
             return results
         payloads = list(map(template.again, texts))
-        ids, now = self.queue.push(*payloads, fresh=True), timezone.now()
+        ids, now = self.queue.push(*payloads, fresh=True), as_django_tells_it(timezone.now())
         own = [payload.id for payload in payloads]
         return [self._result(task, *each, now) for each in zip(own, ids, encoded, strict=True)]
 
@@ -204,10 +211,10 @@ class RedisBackend(JobBackend):
 
 
 def _encoded(position: int, call: Mapping[str, Any] | Sequence[Any]) -> Call:
-    if isinstance(call, Mapping) and all(isinstance(name, str) for name in call):
-        args, kwargs = (), dict(call)
-    elif isinstance(call, list | tuple):
+    if isinstance(call, list | tuple):  # first: to ask for a mapping takes as long as all the rest here
         args, kwargs = tuple(call), {}
+    elif isinstance(call, Mapping) and all(isinstance(name, str) for name in call):
+        args, kwargs = (), dict(call)
     else:
         raise InvalidPayload(
             f"call {position}: give keyword arguments as a mapping from their names or positional ones as a list, "

@@ -110,14 +110,17 @@ def blank_result(
     kwargs: dict[str, Any],
     enqueued_at: datetime | None,
 ) -> TaskResult:
-    """A `TaskResult` that has not started. Its arguments come from the codec, so they are not normalised once more."""
+    """A `TaskResult` that has not started. Its arguments come from the codec, so they are not normalised once more.
+
+    `enqueued_at` is as Django tells it.
+    """
     result: TaskResult = object.__new__(TaskResult)
     # One by one and not with `_set`: this is on the path of every job.
     put = object.__setattr__
     put(result, "task", task)
     put(result, "id", str(job_id))
     put(result, "status", status)
-    put(result, "enqueued_at", as_django_tells_it(enqueued_at))
+    put(result, "enqueued_at", enqueued_at)
     put(result, "started_at", None)
     put(result, "finished_at", None)
     put(result, "last_attempted_at", None)

@@ -64,7 +64,8 @@ def encoded_call(
     walk = _Walk(max_bytes)
     # one level more: MAX_DEPTH is for each argument
     positional = _normalize(walk, args, MAX_DEPTH + 1, "args")
-    named = _normalize(walk, kwargs, MAX_DEPTH + 1, "kwargs")
+    has_none = type(kwargs) is dict and not kwargs  # as most calls
+    named = {} if has_none else _normalize(walk, kwargs, MAX_DEPTH + 1, "kwargs")
     return _dump({"args": positional, "kwargs": named}, max_bytes, "arguments"), positional, named
 
 

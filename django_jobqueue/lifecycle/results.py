@@ -139,9 +139,8 @@ def first_result(
     queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
 ) -> TaskResult:
     """The result of a job that starts now, without a past."""
-    result = blank_result(
-        queue.alias, reservation.job_id, task, TaskResultStatus.RUNNING, args, kwargs, reservation.created_at
-    )
+    enqueued_at = as_django_tells_it(reservation.created_at)
+    result = blank_result(queue.alias, reservation.job_id, task, TaskResultStatus.RUNNING, args, kwargs, enqueued_at)
     _started(result, reservation.claimed_at)
     result.worker_ids.append(worker)
     return result
@@ -172,7 +171,7 @@ def _result(
         positional, named = decode_call(args)
     except PayloadError:  # shown in the dead letter as it is; here it only must not hide the job
         positional, named = [], {}
-    return blank_result(alias, job_id, task, status, positional, named, enqueued_at)
+    return blank_result(alias, job_id, task, status, positional, named, as_django_tells_it(enqueued_at))
 
 
 def _set(target: Any, **values: Any) -> None:

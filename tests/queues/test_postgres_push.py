@@ -80,6 +80,25 @@ def test_p1_what_is_text_by_inheritance_is_stored_by_its_value(queue, sent, name
     assert sent == []
 
 
+def test_p1_text_by_inheritance_is_not_written_as_the_equal_text_before_it_was(queue, sent):
+    for name in ("b", Name.OTHER, "b"):
+        queue.push(job(task=name, args=encode_call([1], {}), concurrency_key=name), fresh=True)
+        assert claim_one(queue).task == "b"
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize("text", [HARMLESS, *OTHERS])
+def test_p1_one_like_a_template_is_stored_as_it_is(queue, text):
+    template = job(task="a.task", priority=7, timeout=2.5, crash_budget=3, concurrency_key=text)
+    for number in (1, 2):
+        args = encode_call([text, number], {})
+        [job_id] = queue.push_alike(template, [args])
+        found = claim_one(queue)
+        assert (found.job_id, found.task, found.args) == (job_id, "a.task", args)
+        assert (found.priority, found.timeout, found.crash_budget) == (7, 2.5, 3)
+        assert models.Job.objects.using("postgres").get(pk=job_id).concurrency_key == text
+
+
 def test_p1_both_rows_of_a_job_are_stored_or_none(queue, sent):
     payload = job()
     models.JobPriority.objects.using("postgres").create(job_id=payload.id, queue="other", priority=0, seq=1)

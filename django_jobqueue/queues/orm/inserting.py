@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -88,9 +89,9 @@ _PUSH_ONE_AND_TELL = _PUSH_ONE + "RETURNING pg_notify(%s, queue)"
 # The same written out, two statements in one message, which the server makes one transaction: there is less to plan.
 _PUSH_TEXT = f"""
 INSERT INTO {JOBS} ({", ".join(COLUMNS[JOBS])})
-VALUES ('%s', '%s', '%s', '%s', %d, %d, %s, %s, NULL, '%s', %d, clock_timestamp());
+VALUES ('\0', '%s', '%s', '\0', %d, %d, %s, %s, NULL, '%s', %d, clock_timestamp());
 INSERT INTO {READY} (job_id, queue, priority, seq, attempt, lease_no, crashes)
-VALUES ('%s', '%s', %d, {CLOCK_NS}, 0, 0, 0)
+VALUES ('\0', '%s', %d, {CLOCK_NS}, 0, 0, 0)
 """
 _HARMLESS = re.compile(r"[ -&(-\[\]-~]*").fullmatch
 """Printable ASCII without the single quote and the backslash: what stands between quotes as it is, in every setting."""
@@ -143,27 +144,32 @@ class Insertions(Dialect):
     def insert_jobs(self, payloads: Sequence[JobPayload], fresh: bool = False) -> set[UUID]:
         tell = self._to_announce({payload.queue for payload in payloads})
         if fresh and len(payloads) == 1 and payloads[0].is_plain:
-            self._insert_one(payloads[0], tell)
-            return {payloads[0].id}
+            job = payloads[0]
+            self._insert_one(job, job.id, job.args, tell)
+            return {job.id}
         columns = zip(*map(_push_values, payloads), strict=True)
         given = [write(column) for write, column in zip(_PUSH_ARRAYS, columns, strict=True)]
         params = [*given, *([] if fresh else [list(FINAL)]), tell, CHANNEL]
         return {row[0] for row in self.fast_rows(_PUSH_FRESH if fresh else _PUSH, params)}
 
     def insert_alike(self, template: JobPayload, ids: Sequence[UUID], calls: Sequence[str]) -> None:
+        tell = self._to_announce([template.queue])
         if len(ids) == 1:
-            super().insert_alike(template, ids, calls)
+            self._insert_one(template, ids[0], calls[0], tell)
             return
         varying = [arrays.uuids(ids), arrays.texts(calls)]
-        tell = self._to_announce([template.queue])
         self.fast(_PUSH_ALIKE, [*varying, *_shared(template), template.queue, template.priority, CHANNEL, tell])
 
-    def _insert_one(self, job: JobPayload, tell: Sequence[str]) -> None:
-        if all(type(text) is str and _HARMLESS(text) for text in (job.queue, job.task, job.args, job.concurrency_key)):
-            self._send(_PUSH_TEXT % _written(job) + (f"; NOTIFY {CHANNEL}, '{job.queue}'" if tell else ""))
+    def _insert_one(self, like: JobPayload, job_id: UUID, args: str, tell: Sequence[str]) -> None:
+        text = _written(*_shared(like))
+        if text is not None and type(args) is str and _HARMLESS(args):
+            begin, described, placed, end = text
+            named = str(job_id)
+            notify = f"; NOTIFY {CHANNEL}, '{like.queue}'" if tell else ""
+            self._send(f"{begin}{named}{described}{args}{placed}{named}{end}{notify}")
             return
-        values = _push_values(job)
-        params = [*values[:8], *values[9:11], job.id, job.queue, job.priority]
+        values = _push_values(like.again(args, job_id))
+        params = [*values[:8], *values[9:11], job_id, like.queue, like.priority]
         if tell:
             self.fast(_PUSH_ONE_AND_TELL, [*params, CHANNEL])
         else:
@@ -201,13 +207,27 @@ def _push_values(job: JobPayload) -> tuple[Any, ...]:
     )
 
 
-def _written(job: JobPayload) -> tuple[Any, ...]:
-    """For `_PUSH_TEXT`."""
-    job_id, queue, task, args, priority, max_attempts, timeout, crash_budget, _, key, retried, *_ = _push_values(job)
+@lru_cache(maxsize=256, typed=True)  # typed: a subclass of str may be equal to one, and write itself as another text
+def _written(
+    queue: str,
+    task: str,
+    priority: int,
+    max_attempts: int,
+    timeout: float | None,
+    crash_budget: int | None,
+    key: str,
+    retried: int,
+) -> Sequence[str] | None:
+    """`_PUSH_TEXT` for jobs that share this: what stands around the id, the arguments and the id. None: not harmless.
+
+    There are as many as tasks; a push that writes all of it anew takes three times as long for it.
+    """
+    if not all(type(text) is str and _HARMLESS(text) for text in (queue, task, key)):
+        return None
     seconds = "NULL" if timeout is None else repr(float(timeout))
     budget = "NULL" if crash_budget is None else int(crash_budget)
-    described = job_id, queue, task, args, priority, max_attempts, seconds, budget, key, retried
-    return (*described, job_id, queue, priority)
+    described = queue, task, priority, max_attempts, seconds, budget, key, retried
+    return (_PUSH_TEXT % (*described, queue, priority)).split("\0")
 
 
 _PUSH_ARRAYS: tuple[Callable[[Any], str], ...] = (

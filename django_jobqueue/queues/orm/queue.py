@@ -99,7 +99,7 @@ class OrmQueue(Queue):
         if not (calls and template.is_plain):
             return super().push_alike(template, calls)
         ids = uuid7s(len(calls))
-        pieces = list(zip(_pieces(ids), _pieces(calls), strict=True))
+        pieces = [(ids, calls)] if len(ids) == 1 else list(zip(_pieces(ids), _pieces(calls), strict=True))
 
         def store_all(dialect: Dialect) -> list[UUID]:
             for piece in pieces:

@@ -100,7 +100,7 @@ class RedisQueue(Queue):
         return self._outbox.put(payloads) if self._outbox.takes_over() else self.deliver(payloads)
 
     def push_alike(self, template: JobPayload, calls: Sequence[str]) -> list[UUID]:
-        if not (calls and template.is_plain) or self._outbox.takes_over():
+        if len(calls) < 2 or not template.is_plain or self._outbox.takes_over():
             return super().push_alike(template, calls)
         ids = uuid7s(len(calls))
         with self._storing():
