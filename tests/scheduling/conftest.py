@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +12,12 @@ import pytest
 from django_jobqueue.jobs.schedule import every
 from django_jobqueue.models import DelayedJob, Job, RecurringJob
 from django_jobqueue.scheduling import chores, housekeeping
+from django_jobqueue.scheduling.chore_runner import ChoreRunner
+from django_jobqueue.scheduling.chores import Chore
 from django_jobqueue.scheduling.edits import plan
 from django_jobqueue.scheduling.tick import tick
 from tests.crash.fixtures import alias, open_stage
+from tests.waiting import wait_until
 
 __all__ = ["alias", "open_stage"]
 
@@ -81,3 +86,44 @@ def only_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     known = chores._registered.items()
     built_in = {name: one for name, one in known if one.work.__module__ == housekeeping.__name__}
     monkeypatch.setattr(chores, "_registered", built_in)
+
+
+@pytest.fixture
+def no_other_chores(settings, monkeypatch):
+    """None of the documentation's, and none for a Redis."""
+    only_built_in(monkeypatch)
+    settings.TASKS = {alias: one for alias, one in settings.TASKS.items() if one["BACKEND"].endswith("DatabaseBackend")}
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """The chores of a test, in place of all others."""
+    monkeypatch.setattr(chores, "_registered", {})
+
+    def add(name, work, limit=60.0, schedule=None):
+        chores.add(Chore(name, schedule or every(hours=1), work, limit))
+
+    return SimpleNamespace(add=add)
+
+
+@pytest.fixture
+def runner():
+    made = []
+
+    def make(database="default"):
+        made.append(ChoreRunner(database))
+        made[-1].sync()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        wait_until(lambda one=one: not one._running)
+
+
+@pytest.fixture
+def gate():
+    """What a chore waits for that hangs. To be asked for after the runner, which waits for its chores at the end."""
+    event = threading.Event()
+    yield event
+    event.set()
