@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 class PatientCommand(BaseCommand):
     def check(self, *args: Any, **options: Any) -> None:
-        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for, here too: the command goes on."""
+        """Some of Django's checks ask MariaDB and MySQL. A database that is away is waited for, here too."""
         try:
             super().check(*args, **options)
         except (OperationalError, InterfaceError) as error:
