@@ -9,7 +9,7 @@ or fail, a commit does it after all, at eight times as many pages.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from django.db import Error, connections
@@ -68,14 +68,15 @@ def _is_at_it(alias: str) -> bool:
 
 
 def bring_in(alias: str) -> None:
-    """On a connection of the calling thread, which is closed afterwards. Waits for nobody, and nobody for it."""
-    connection = connections[alias]
-    try:
-        with suppress(Error), connection.wrap_database_errors:
-            connection.ensure_connection()
-            for _ in range(_PASSES):
-                is_busy, pages, moved = connection.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if is_busy or pages == moved:
-                    break
-    finally:
-        connection.close()
+    """On a connection of its own, without what Django adds to each. Waits for nobody, and nobody for it."""
+    with suppress(Error), connections[alias].wrap_database_errors, closing(_driver_of(connections[alias])) as driver:
+        for _ in range(_PASSES):
+            is_busy, pages, moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if is_busy or pages == moved:
+                break
+
+
+def _driver_of(connection: Any) -> Any:
+    """Of the same library: two of them in one process would take each other's locks from the file."""
+    given = connection.get_connection_params()
+    return connection.Database.connect(given["database"], uri=given.get("uri", False), timeout=0)
