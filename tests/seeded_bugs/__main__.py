@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -70,10 +71,18 @@ def verdict(one: Bug) -> str:
         return "" if code == FAILED else f"NOT NOTICED (exit code {code}):\n{said[-3_000:]}"
 
 
+def chosen() -> list[Bug]:
+    parser = argparse.ArgumentParser(prog="python -m tests.seeded_bugs", description="Plant bugs: tests must notice.")
+    parser.add_argument("words", nargs="*", help="Only bugs whose names contain one of these. Default: all.")
+    words = parser.parse_args().words
+    found = [one for one in BUGS if not words or any(word in one.name for word in words)]
+    if not found:
+        parser.error(f"no name has any of these: {', '.join(one.name for one in BUGS)}")
+    return found
+
+
 def main() -> int:
-    words = sys.argv[1:]
-    wanted = [one for one in BUGS if not words or any(word in one.name for word in words)]
-    missed = 0
+    wanted, missed = chosen(), 0
     needed = {name for one in wanted for name in one.services.split(",")} - {"none"}
     with servers.running(needed) as found:
         os.environ.update({k: v for k, v in found.environment().items() if k != "JOBQUEUE_TEST_DIR"})
