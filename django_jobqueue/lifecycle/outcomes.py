@@ -25,7 +25,7 @@ from django_jobqueue.jobs.retry import RetryStrategy
 from django_jobqueue.lifecycle.errors import describe
 from django_jobqueue.lifecycle.policy import DEFAULT, retry_strategy
 from django_jobqueue.models import DeadLetterJob
-from django_jobqueue.queues.base import WORKER_LOST, Move, Reservation, Settlement
+from django_jobqueue.queues.base import NO_ERROR, WORKER_LOST, Move, Reservation, Settlement
 
 logger = logging.getLogger("django_jobqueue")
 
@@ -58,7 +58,8 @@ def encode_result(value: Any) -> str:
 
 def completed(reservation: Reservation, result: str, timing: Timing) -> Settlement:
     """The task returned; `result` is its encoded value."""
-    return Settlement(reservation, Move.COMPLETED, result=result, start_ms=timing.start_ms, run_ms=timing.run_ms)
+    # By place: this is made for every job, and with names it takes twice as long.
+    return Settlement(reservation, Move.COMPLETED, result, NO_ERROR, "", 0.0, timing.start_ms, timing.run_ms)
 
 
 def released(reservation: Reservation) -> Settlement:

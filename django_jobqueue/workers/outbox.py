@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 from django_jobqueue.lifecycle.outcomes import released
@@ -22,6 +24,10 @@ class Held(NamedTuple):
 
     reservation: Reservation
     received_at: float
+
+
+_held: Callable[[tuple[Reservation, float]], Held] = partial(tuple.__new__, Held)
+"""What `Held._make` does, in a third of its time."""
 
 
 class Outbox:
@@ -49,7 +55,7 @@ class Outbox:
         with self._lock:
             if not self._unstarted:
                 self._moved_at = now
-            self._unstarted.extend(Held(one, now) for one in reservations)
+            self._unstarted.extend(map(_held, zip(reservations, repeat(now), strict=False)))
             if self._hand is not None:
                 self._hand.receive(reservations)
 

@@ -39,11 +39,9 @@ class Stops:
         self.are_lost: Callable[[], bool] = lambda: False
         """Whether the worker was declared dead: then its jobs are somebody else's."""
 
-    def begin(self, job: Reservation, window: JobWindow, timeouts: Timeouts | None) -> Running:
-        running = Running(job, window, timeouts)
+    def begin(self, running: Running) -> None:
         with self._lock:
             self._running.add(running)
-        return running
 
     def end(self, running: Running) -> None:
         """Its window is shut. From here on nothing rings for it any more, in whatever runs in its place."""

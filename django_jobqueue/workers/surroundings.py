@@ -50,18 +50,22 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 _moves = 0
+_settings = 0
 
 
 def _listen(event: str, arguments: object) -> None:
-    global _moves
+    global _moves, _settings
     if event == "os.chdir":
         _moves += 1
+    elif event in ("os.putenv", "os.unsetenv"):
+        _settings += 1
 
 
 @cache
-def _listen_to_moves() -> None:
+def _listen_to_changes() -> None:
     """Where we are costs a look that lets go of the GIL, so another thread goes on, and the next job waits for it:
-    nine microseconds in a busy worker. Python tells of each move; and can't be asked to stop telling.
+    nine microseconds in a busy worker. To compare an environment of fifty variables takes one. Python tells of each
+    move, and of each variable that is set; and can't be asked to stop telling.
     """
     sys.addaudithook(_listen)
 
@@ -104,8 +108,8 @@ class Surroundings:
 
     def __init__(self, retire: Callable[[str], None]) -> None:
         self._retire = retire
-        _listen_to_moves()
-        self._forks, self._moves = _forks, _moves
+        _listen_to_changes()
+        self._forks, self._moves, self._settings = _forks, _moves, _settings
         self._directory = os.getcwd()
         self._environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._umask = os.umask(0o022)
@@ -147,7 +151,7 @@ class Surroundings:
         return (
             # It can't be read, only set: so it is, and what it was comes back.
             os.umask(self._umask) != self._umask
-            or os.environ._data != self._environment  # type: ignore[attr-defined]
+            or (_settings != self._settings and self._has_another_environment())
             or _interpreter() != self._interpreter
             or _handlers(OURS) != self._handlers
             or warnings.filters != self._warnings[1]
@@ -159,6 +163,10 @@ class Surroundings:
             or getattr(sys.stderr, "closed", False)
             or (time.monotonic() - self._looked_at > _RARE_SECONDS and self._is_rarely_changed())
         )
+
+    def _has_another_environment(self) -> bool:
+        self._settings = _settings
+        return bool(os.environ._data != self._environment)  # type: ignore[attr-defined]
 
     def _has_moved(self) -> bool:
         self._moves = _moves
@@ -178,6 +186,7 @@ class Surroundings:
             or os.getpriority(os.PRIO_PROCESS, 0) != self._nice
             or not self._has_files()
             or not self._is_at_home()  # it may have been removed
+            or self._has_another_environment()  # written past Python's own way to set it
         )
 
     def _has_files(self) -> bool:
@@ -219,7 +228,7 @@ class Surroundings:
         return True
 
     def _repair_environment(self) -> bool:
-        if os.environ._data == self._environment:  # type: ignore[attr-defined]
+        if not self._has_another_environment():
             return False
         for key in os.environ.keys() - {os.fsdecode(key) for key in self._environment}:
             del os.environ[key]

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import time
-
 from django_jobqueue.exceptions import JobTimeout
 from django_jobqueue.queues.base import Reservation
 from django_jobqueue.workers.interruption import JobWindow
-from django_jobqueue.workers.stops import Stops
+from django_jobqueue.workers.stops import Running, Stops
 from django_jobqueue.workers.timeouts import Timeouts, complete
 
 
-class Watching:
+class Watching(Running):
     """Of one job, from here to `end`. `timeout` in seconds; None: for ever. Without `timeouts` nobody sees to it.
 
     `deadline` is when its time is up, on the monotonic clock.
     """
 
-    __slots__ = ("_job", "_running", "_stops", "_timeout", "_timeouts", "deadline")
+    __slots__ = ("_stops", "_timeout", "deadline")
 
     def __init__(
         self, job: Reservation, window: JobWindow, stops: Stops, timeouts: Timeouts | None, timeout: float | None
     ) -> None:
-        self._job = job
+        super().__init__(job, window, timeouts)
+        self.deadline = None if timeout is None else self.begun + timeout
         self._stops = stops
         self._timeout = timeout
-        self._timeouts = timeouts
-        self._running = stops.begin(job, window, timeouts)
-        self.deadline = None if timeout is None else time.monotonic() + timeout
+        stops.begin(self)
         if self.deadline is not None and timeouts is not None:
             timeouts.begin(job, self.deadline, window)
 
@@ -38,6 +35,6 @@ class Watching:
 
     def end(self) -> None:
         """The window of the job is shut."""
-        if self.deadline is not None and self._timeouts is not None:
-            self._timeouts.end(self._job)
-        self._stops.end(self._running)
+        if self.deadline is not None and self.timeouts is not None:
+            self.timeouts.end(self.job)
+        self._stops.end(self)

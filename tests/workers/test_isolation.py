@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -10,6 +11,8 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from django_jobqueue import JobPayload, get_queue
+from django_jobqueue.workers import surroundings
+from django_jobqueue.workers.surroundings import Surroundings
 from django_jobqueue.workers.worker import Limits, Worker
 from tests import proc
 from tests.crash import jobs
@@ -103,6 +106,21 @@ def test_sigterm_works_after_a_job_that_had_ignored_it(open_stage):
     wait_until(lambda: stage.live() == 0)
     code, _, err = terminate(worker, signal.SIGTERM)
     assert code == 0, err
+
+
+def test_a_variable_that_was_set_or_deleted_is_put_back_at_once(monkeypatch):
+    """Not only when everything is looked at, once in a while."""
+    monkeypatch.setattr(surroundings, "_RARE_SECONDS", 60.0)
+    before = dict(os.environ)
+    lent = Surroundings(pytest.fail)
+    try:
+        lent.restore("a look at everything")
+        for change in (lambda: os.environ.update(LEFT_BEHIND="x"), lambda: os.environ.pop("PATH")):
+            change()
+            lent.restore("a job")
+            assert dict(os.environ) == before
+    finally:
+        lent.end()
 
 
 def _on(alias):

@@ -15,7 +15,7 @@ from django_jobqueue.models import DeadLetterJob, JobHistory
 from django_jobqueue.queues.base import Move
 from django_jobqueue.workers import stops
 from django_jobqueue.workers.slots import Slots
-from django_jobqueue.workers.stops import Stops
+from django_jobqueue.workers.stops import Running, Stops
 from django_jobqueue.workers.timeouts import Timeouts
 from django_jobqueue.workers.worker import Limits, Worker
 from tests.queues.hooks import claim_one, joined, wait_for
@@ -190,7 +190,8 @@ def test_short_jobs_cost_the_store_nothing(monkeypatch):
     queue.push(JobPayload.create(quick, ("x",)))
     job = claim_one(queue, joined(queue))
     assert not held.is_worth_a_look()
-    running = held.begin(job, None, None)
+    running = Running(job, None, None)
+    held.begin(running)
     assert not held.is_worth_a_look()
     running.begun -= 61.0
     assert held.is_worth_a_look()
@@ -219,7 +220,8 @@ def test_a_kill_that_comes_too_late_hits_nobody():
     timeouts = Timeouts(clock, published.append)
     queue.push(JobPayload.create(quick, ("x",)))
     job = claim_one(queue, joined(queue))
-    running = held.begin(job, window, timeouts)
+    running = Running(job, window, timeouts)
+    held.begin(running)
     assert not held.hear({job.job_id: True})
     assert [bool(one) for one in published] == [True]
     (rings,) = clock.values()
