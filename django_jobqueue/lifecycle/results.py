@@ -125,7 +125,7 @@ def _started(result: TaskResult, moment: datetime | None) -> None:
 
 
 def running_result(
-    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
+    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
 ) -> TaskResult:
     """The result of a job that starts now. Earlier attempts are looked up only when there were any."""
     if reservation.attempt > 1 or reservation.lease_no > 1:
@@ -136,13 +136,13 @@ def running_result(
 
 
 def first_result(
-    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
+    queue: Queue, task: Any, reservation: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
 ) -> TaskResult:
     """The result of a job that starts now, without a past."""
     enqueued_at = as_django_tells_it(reservation.created_at)
     result = blank_result(queue.alias, reservation.job_id, task, TaskResultStatus.RUNNING, args, kwargs, enqueued_at)
     _started(result, reservation.claimed_at)
-    result.worker_ids.append(worker)
+    result.worker_ids.append(str(worker))
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 
@@ -38,7 +39,7 @@ class Execution:
     __slots__ = ("args", "definition", "job", "kwargs", "result", "worker")
 
     def __init__(
-        self, definition: TaskDefinition, job: Reservation, args: list[Any], kwargs: dict[str, Any], worker: str
+        self, definition: TaskDefinition, job: Reservation, args: list[Any], kwargs: dict[str, Any], worker: UUID
     ) -> None:
         self.definition = definition
         self.job = job

@@ -56,7 +56,7 @@ class Executor:
         self.queue = queue
         self.announcer = announcer or Announcer(queue)
         self.window = window or JobWindow()
-        self._worker = str(worker)
+        self._worker = worker
         self._timeouts = timeouts
         self._stops = stops or Stops()
 

@@ -24,8 +24,9 @@ from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadW
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.stops import Stops
-from django_jobqueue.workers.surroundings import Surroundings, Traces
+from django_jobqueue.workers.surroundings import Surroundings
 from django_jobqueue.workers.timeouts import Timeouts
+from django_jobqueue.workers.traces import Traces
 
 logger = logging.getLogger("django_jobqueue.worker")
 

@@ -18,7 +18,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
 from django_jobqueue.workers.hygiene import clean_connections, close_connections, prepare_thread
 from django_jobqueue.workers.interruption import JobWindow
-from django_jobqueue.workers.surroundings import Traces
+from django_jobqueue.workers.traces import Traces
 
 logger = logging.getLogger("django_jobqueue.worker")
 

@@ -9,7 +9,6 @@ look: each job runs in a context of its own.
 from __future__ import annotations
 
 import builtins
-import decimal
 import fcntl
 import gc
 import locale
@@ -25,7 +24,6 @@ import time
 import warnings
 from _locale import LC_ALL, setlocale
 from _signal import getsignal  # type: ignore[import-not-found]  # that of `signal` makes an enum of it, slowly
-from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -310,33 +308,6 @@ class Surroundings:
             return False
         self._retire("a job has closed files that were not its own")
         return True
-
-
-class Traces:
-    """What a thread lends to its jobs: tracing, profiling, the context of decimals, and no event loop.
-
-    The context of decimals is a context variable, but one object, which a job may change.
-    """
-
-    def __init__(self) -> None:
-        self._decimals = decimal.getcontext().copy()
-        self._trace = sys.gettrace()
-        self._profile = sys.getprofile()
-
-    def restore_hooks(self) -> None:
-        """Tracing and profiling: all of it that is the thread's, and not the context's."""
-        if sys.gettrace() is not self._trace:
-            sys.settrace(self._trace)
-        if sys.getprofile() is not self._profile:
-            sys.setprofile(self._profile)
-
-    def restore(self) -> None:
-        self.restore_hooks()
-        now, before = decimal.getcontext(), self._decimals
-        if now.prec != before.prec or now.rounding != before.rounding or now.Emax != before.Emax:
-            decimal.setcontext(before.copy())
-        if _get_running_loop() is not None:
-            _set_running_loop(None)
 
 
 def _refill(now: list[Any], before: list[Any]) -> bool:

@@ -22,8 +22,8 @@ from django_jobqueue.workers.interruption import Interrupted, JobWindow, ThreadW
 from django_jobqueue.workers.outbox import Held, Outbox
 from django_jobqueue.workers.pace import Pace
 from django_jobqueue.workers.runners import NextJob, Retire, Runner, perform
-from django_jobqueue.workers.surroundings import Traces
 from django_jobqueue.workers.timeouts import Timeouts
+from django_jobqueue.workers.traces import Traces
 
 logger = logging.getLogger("django_jobqueue.worker")
 

@@ -26,7 +26,7 @@ def run(db, monkeypatch):
     queue.join(worker)
     tasks.give.enqueue(7)
     job = queue.pop((), worker.id)
-    return Execution(lookup(job.task), job, [7], {}, str(worker.id))
+    return Execution(lookup(job.task), job, [7], {}, worker.id)
 
 
 def heard(signal, run):
@@ -50,7 +50,7 @@ def heard(signal, run):
 def test_who_hears_of_one_signal_alone_is_told_the_whole_job(signal, run):
     assert heard(signal, run) == [STATUS[signal]]
     assert (run.result.id, run.result.args) == (str(run.job.job_id), [7])
-    assert run.result.worker_ids == [run.worker]
+    assert run.result.worker_ids == [str(run.worker)]
     assert run.result.started_at == run.job.claimed_at
     assert run.result.return_value == 7
 
