@@ -53,13 +53,37 @@ def test_who_looks_finds_what_is_ready_and_what_is_due(queue, queues):
     assert queue._dialect().look(queues) == (False, False)
 
 
-def test_who_was_told_of_a_job_claims_it_without_a_look(queue):
+@pytest.mark.parametrize("queues", [["default"], []], ids=["one", "all"])
+def test_who_was_told_of_a_job_claims_it_without_a_look(queue, queues):
     worker = joined(queue)
     queue.push(first := job())
-    assert queue.wait(["default"], 20)
+    assert queue.wait(queues, 20)
     with explained("postgres") as plans:
-        assert ids(claim(queue, 5, worker)) == [first.id]
+        assert ids(claim(queue, 5, worker, queues)) == [first.id]
     assert plans[0].sql.startswith("WITH line"), plans[0].sql
+    assert not [plan.sql for plan in plans if "RECURSIVE" in plan.sql], "it was told which queue it is"
+
+
+def test_who_serves_all_queues_and_is_told_of_one_again_and_again_sees_the_others(queue):
+    worker = joined(queue)
+    queue.push(hidden := job(queue="another"))
+    assert queue.wait([], 20)
+    queue._waiter._heard.clear()  # as if nobody had told of it
+    seen = []
+    for _ in range(2):
+        queue.push(job())
+        assert queue.wait([], 20)
+        seen += ids(claim(queue, 5, worker, []))
+    assert hidden.id in seen
+    assert len(seen) == 3
+
+
+def test_who_serves_several_queues_in_order_is_not_led_past_the_first(queue):
+    worker = joined(queue)
+    queue.push(low := job(queue="low"), high := job(queue="high"))
+    assert queue.wait(["high", "low"], 20)
+    assert ids(claim(queue, 1, worker, ["high", "low"])) == [high.id]
+    assert ids(claim(queue, 1, worker, ["high", "low"])) == [low.id]
 
 
 def test_who_was_told_of_a_job_that_another_took_finds_what_is_due_at_the_next_look(queue):

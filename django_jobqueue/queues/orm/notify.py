@@ -40,14 +40,17 @@ class Listener:
         self._connection: Any = psycopg.connect(**keep, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
 
-    def wait(self, queues: frozenset[str], timeout: float) -> bool:
-        """True when a push to one of these queues (all, if empty) was announced. Raises psycopg.Error when cut off."""
+    def wait(self, queues: frozenset[str], timeout: float) -> set[str]:
+        """Which of these queues (all, if empty) a push was announced to, "" if nobody said which. Empty: time is up.
+
+        Raises psycopg.Error when cut off.
+        """
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            for note in self._connection.notifies(timeout=left, stop_after=1):
-                if note.payload == "" or not queues or note.payload in queues:
-                    return True
-        return False
+            told = {note.payload for note in self._connection.notifies(timeout=left, stop_after=1)}
+            if heard := told & {"", *queues} if queues else told:
+                return heard
+        return set()
 
     def close(self) -> None:
         self._connection.close()

@@ -296,11 +296,11 @@ class OrmQueue(Queue):
         """Looks first, so that idle polling writes nothing; but not for what it was just told of."""
         if limit < 1:
             return []
-        is_told = self._waiter is not None and self._waiter.take_word()
-        is_ready, is_due = (True, False) if is_told and len(queues) == 1 else self._dialect().look(queues)
+        told = self._waiter.take_word(queues) if self._waiter is not None else ()
+        is_ready, is_due = (True, False) if told else self._dialect().look(queues)
         if not (is_ready or is_due):
             return []
-        claimed = self._move(lambda dialect: self._claim(dialect, queues, limit, worker, is_due))
+        claimed = self._move(lambda dialect: self._claim(dialect, told or queues, limit, worker, is_due))
         failpoints.hit("claim.committed")
         return claimed
 

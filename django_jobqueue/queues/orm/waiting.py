@@ -33,9 +33,9 @@ class Waiter:
         """True when something may have happened before the timeout."""
         return self._bell.wait(0) or self._wait(frozenset(queues), timeout)
 
-    def take_word(self) -> bool:
-        """Whether the last wait ended with the word that there is a job for who waited. Says so once."""
-        return False
+    def take_word(self, queues: Sequence[str]) -> Sequence[str]:
+        """Where a job is, as the last wait was told, for one who serves these queues; empty: look. Says so once."""
+        return ()
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
         # Jitter, so that many idle workers don't ask at the same moment.
@@ -86,11 +86,16 @@ class NotifyWaiter(Waiter):
         self._listener: Any = None
         self._retry_at = 0.0
         self._look_again = False
-        self._is_told = False
+        self._heard: set[str] = set()
+        self._was_taken = False
 
-    def take_word(self) -> bool:
-        is_told, self._is_told = self._is_told, False
-        return is_told
+    def take_word(self, queues: Sequence[str]) -> Sequence[str]:
+        """Who serves all queues goes to the one that was named; not twice in turn, or it could forget the others."""
+        heard, self._heard = self._heard, set()
+        if queues:
+            return queues if heard and len(queues) == 1 else ()
+        self._was_taken = len(heard) == 1 and "" not in heard and not self._was_taken
+        return tuple(heard) if self._was_taken else ()
 
     def _wait(self, queues: frozenset[str], timeout: float) -> bool:
         if not conf().NOTIFY:
@@ -109,8 +114,8 @@ class NotifyWaiter(Waiter):
         again, self._look_again = self._look_again, False
         deadline = time.monotonic() + (min(timeout, self.quiet_seconds) if again else timeout)
         while (left := deadline - time.monotonic()) > 0:
-            if self._listener.wait(queues, min(left, STEP_SECONDS)):
-                self._look_again = self._is_told = True
+            if heard := self._listener.wait(queues, min(left, STEP_SECONDS)):
+                self._look_again, self._heard = True, heard
                 return True
             if self._bell.wait(0):
                 return True
