@@ -21,6 +21,7 @@ def queue(monkeypatch):
     monkeypatch.setattr(notify, "_last", {})
     queue = OrmQueue("postgres", database="postgres")
     queue.wait(["default"], BLINK)  # it listens from here on
+    queue._dialect().look([])  # and knows by now whether the session is the server's own
     yield queue
     queue.close()
 
