@@ -85,19 +85,20 @@ def test_p2_an_exchange_that_a_client_repeats_claims_and_settles_once(queue, mon
     worker = joined(queue)
     queue.push(*jobs(9))
     done, again = claim(queue, 2, worker)
-    run, answers = queue._scripts.run, []
+    run, answers = queue._scripts.run, {}
 
     def twice(name, *rest):
-        answers.extend(run(name, *rest) for _ in range(2))
-        return answers[-1]
+        answers[name] = [run(name, *rest) for _ in range(2)]
+        return answers[name][-1]
 
     monkeypatch.setattr(queue._scripts, "run", twice)
     batch = [Settlement(done, Move.COMPLETED), Settlement(again, Move.RETRY, delay=HOUR)]
     exchange = queue.exchange(batch, ["default"], 4, worker)
     monkeypatch.undo()
     assert exchange.settled == [True, True]
-    first, second = ([*answer[:1], *sorted(answer[2:])] for answer in answers)  # but for when the next is due
+    first, second = ([*answer[:1], *sorted(answer[2:])] for answer in answers["exchange"])  # but for when one is due
     assert first == second
+    assert answers.keys() == {"exchange", "recorded"}
     assert [row[1:4] for row in queue.stats()] == [(3, 1, 4)]
     assert len(exchange.reservations) == 4
 
