@@ -58,6 +58,21 @@ def test_claims_and_settlements_are_prepared_and_nothing_else_is(queue):
     assert not [sql for sql in prepared() if 'SELECT "jobqueue_jobs"' in sql]
 
 
+@pytest.mark.parametrize("threshold", [None, 1], ids=["django", "project"])
+def test_a_large_settlement_is_planned_for_its_size(queue, threshold):
+    """A plan that is kept is one for a few: with five hundred jobs it cost the server three times as much."""
+    connections["postgres"].ensure_connection()
+    connections["postgres"].connection.prepare_threshold = threshold
+    worker, many = joined(queue), preparing.FEW + 1
+    for _ in range(TURNS):
+        queue.push(*(job() for _ in range(many)))
+        held = queue.exchange([], ("default",), many, worker).reservations
+        assert len(held) == many
+        queue.exchange([completed(one, "", Timing()) for one in held], ("default",), 0, worker)
+    assert any("WITH line" in sql for sql in prepared())
+    assert not any("WITH done" in sql for sql in prepared())
+
+
 def test_nothing_is_behind_a_pooler_which_makes_up_the_number_of_the_process(queue, monkeypatch):
     monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 434_848_147)
     work(queue)

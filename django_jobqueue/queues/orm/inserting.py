@@ -114,10 +114,10 @@ class Insertions(Dialect):
     """Pushes, and the call that wakes who waits for them."""
 
     def fast(self, sql: str, params: Sequence[Any]) -> psycopg.Cursor[Any]:
-        """A statement with its parameters bound by the server; errors come out as Django's."""
+        """A statement with its parameters bound by the server, and planned for them; errors come out as Django's."""
         self.connection.ensure_connection()
         with self.connection.wrap_database_errors:
-            return psycopg.Cursor(self.connection.connection).execute(sql, params)
+            return psycopg.Cursor(self.connection.connection).execute(sql, params, prepare=False)
 
     def fast_rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.connection.wrap_database_errors:

@@ -256,6 +256,7 @@ class PostgreSQLDialect(Insertions):
             arrays.integers([one.memory_kb for one in done]),
         ]
         sql = _COMPLETE if self.is_careful else _COMPLETE_NEW
-        (_, count, is_due), *held = self.repeated_rows(sql, [*columns, len(done)])
+        rows = self.repeated_rows if len(done) <= preparing.FEW else self.fast_rows
+        (_, count, is_due), *held = rows(sql, [*columns, len(done)])
         self.may_be_due = is_due or len(done) < len(settlements)
         return keys if count == len(done) else [row[:2] for row in held]

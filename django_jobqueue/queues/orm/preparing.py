@@ -21,6 +21,10 @@ THRESHOLD = 5
 """Times that a statement is sent before it is prepared, as psycopg's own. A rollback makes psycopg forget all of them,
 so where each job rolls back nothing is prepared in vain.
 """
+FEW = 20
+"""Jobs of a settlement that is prepared. A plan that is kept is one for any number: for each job it walks through the
+whole batch, where the plan for five hundred hashes it. And of five hundred nobody feels the planning.
+"""
 _is_direct: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 _has_failed = False
 
